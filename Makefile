@@ -1,0 +1,45 @@
+# Copyright (c) 2026 The pxemanager.esxi authors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Short names for what tests/bootstrap.sh, nox and the lab do.
+
+HOSTS ?= 3
+STAGES ?=
+
+PYTHON := .lab/venv/bin/python
+# The lab makes network namespaces and starts a PXE server in a container: that needs root.
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=HOSTS)
+
+export HOSTS
+PYTHONPATH := tests/lab
+
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap demo test lint format bench clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+bootstrap: ## Install what the lab and the tests need (Debian 12/13, Ubuntu 22.04/24.04)
+	@tests/bootstrap.sh
+
+demo: bootstrap ## Install HOSTS stand-in machines (default 3) into a simulated vCenter, see the table it ends with
+	@$(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab demo
+
+test: bootstrap ## Run every check and test; STAGES="lint unit" runs only those
+	@$(PYTHON) tests/stages.py $(STAGES)
+
+lint: bootstrap ## Run the checks that execute nothing: format, style, types, documentation, licences, ansible-lint
+	@$(PYTHON) tests/stages.py lint
+
+format: bootstrap ## Format the Python code
+	@.lab/venv/bin/ruff format noxfile.py plugins roles tests
+	@.lab/venv/bin/ruff check --fix --select I noxfile.py plugins roles tests
+
+bench: bootstrap ## Measure publishing 1,000 hosts
+	@$(PYTHON) tests/benchmark/publish.py
+
+clean: ## Remove what the tools made: environments, caches, the lab's files
+	@[ ! -x $(PYTHON) ] || $(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab down
+	@rm -rf .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible tests/output
+	@$(SUDO) rm -rf --one-file-system .lab

@@ -1,0 +1,232 @@
+# Copyright (c) 2026 The pxemanager.esxi authors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Private to the collection pxemanager.esxi: where everything lies on a PXE server.
+
+Pure: nothing here looks at a disk. Every name that becomes part of a path is checked here once more, whoever checked it
+before, so that no definition, URL or file can lead outside its folder.
+
+Names that begin with a dot are temporary files of a write that is under way (or was killed); who lists a folder
+skips them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+import typing as t
+
+from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
+
+if t.TYPE_CHECKING:
+    from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
+
+__all__ = (
+    "INSTALL",
+    "LOCAL",
+    "MODES",
+    "Layout",
+    "LayoutError",
+    "check_image_name",
+    "check_mac",
+    "check_mode",
+    "check_name",
+    "mac_stem",
+)
+
+INSTALL: t.Final = "install"
+LOCAL: t.Final = "local"
+MODES: t.Final = (INSTALL, LOCAL)
+"""Boot modes: what the next PXE boot of a host does."""
+
+# 200, not DNS's 253: a temporary name adds up to 30 characters and a file name ends at 255 bytes.
+_NAME_LENGTH = 200
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+_IMAGE_LENGTH = 64
+_IMAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+-]*[A-Za-z0-9])?")
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
+
+
+class LayoutError(EsxiPxeError, ValueError):
+    """A name cannot be part of a path."""
+
+
+def check_name(name: str) -> str:
+    """Return a host's name if it can be a folder: lower-case labels of RFC 1123, joined by dots.
+
+    :raises LayoutError: it cannot.
+    """
+    if len(name) > _NAME_LENGTH or not _NAME.fullmatch(name):
+        raise LayoutError(
+            f"{name!r} cannot be the name of a host: it needs lower-case letters, digits, hyphens and dots, "
+            f"at most {_NAME_LENGTH} characters"
+        )
+    return name
+
+
+def check_image_name(image: str) -> str:
+    """Return an image's name if it can be a folder and stand in a boot.cfg.
+
+    :raises LayoutError: it cannot.
+    """
+    if len(image) > _IMAGE_LENGTH or not _IMAGE.fullmatch(image) or ".." in image:
+        raise LayoutError(
+            f"{image!r} cannot be the name of an image: it needs letters, digits and . _ + - between them, "
+            f"at most {_IMAGE_LENGTH} characters"
+        )
+    return image
+
+
+def check_mac(mac: str) -> str:
+    """Return a MAC address if it is in the canonical form `aa:bb:cc:dd:ee:ff`.
+
+    :raises LayoutError: it is not.
+    """
+    if not _MAC.fullmatch(mac):
+        raise LayoutError(f"{mac!r} is not a MAC address of the form aa:bb:cc:dd:ee:ff")
+    return mac
+
+
+def check_mode(mode: str) -> str:
+    """Return a boot mode if it is one.
+
+    :raises LayoutError: it is not.
+    """
+    if mode not in MODES:
+        raise LayoutError(f"{mode!r} is not a boot mode; there are {' and '.join(MODES)}")
+    return mode
+
+
+def mac_stem(mac: str) -> str:
+    """`01-aa-bb-cc-dd-ee-ff`, the form in which PXELINUX and mboot ask for a MAC (01 is Ethernet).
+
+    :raises LayoutError: the address is not canonical.
+    """
+    return "01-" + check_mac(mac).replace(":", "-")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Paths on one PXE server.
+
+    :ivar boot_root: TFTP root, also served over HTTP.
+    :ivar state_root: what only the modules and the pbconnect service read.
+    :ivar reservations_dir: dnsmasq's `dhcp-hostsdir`.
+    """
+
+    boot_root: pathlib.Path
+    state_root: pathlib.Path
+    reservations_dir: pathlib.Path
+
+    @classmethod
+    def of(cls, config: ServerConfig) -> Layout:
+        """The layout of a server with these settings."""
+        return cls(
+            boot_root=pathlib.Path(config.boot_root),
+            state_root=pathlib.Path(config.state_root),
+            reservations_dir=pathlib.Path(config.dhcp.hosts_dir),
+        )
+
+    # The boot tree.
+
+    @property
+    def images_dir(self) -> pathlib.Path:
+        """Holds a folder for each image."""
+        return self.boot_root / "images"
+
+    def image_dir(self, image: str) -> pathlib.Path:
+        """An image's installer tree."""
+        return self.images_dir / check_image_name(image)
+
+    @property
+    def trees_dir(self) -> pathlib.Path:
+        """Holds a folder for each host."""
+        return self.boot_root / "hosts"
+
+    def tree(self, name: str) -> pathlib.Path:
+        """A host's folder in the boot tree."""
+        return self.trees_dir / check_name(name)
+
+    def mode_dir(self, name: str, mode: str) -> pathlib.Path:
+        """The files of one boot mode of a host."""
+        return self.tree(name) / check_mode(mode)
+
+    def mode_link(self, name: str) -> pathlib.Path:
+        """THE boot mode of a host: a symbolic link to `install` or `local`."""
+        return self.tree(name) / "boot"
+
+    # The state.
+
+    @property
+    def status_dir(self) -> pathlib.Path:
+        """Holds a status file for each host."""
+        return self.state_root / "status"
+
+    def status(self, name: str) -> pathlib.Path:
+        """Status of a host (0644, no secrets)."""
+        return self.status_dir / f"{check_name(name)}.json"
+
+    @property
+    def installs_dir(self) -> pathlib.Path:
+        """Holds the install record of each host that has one."""
+        return self.state_root / "installs"
+
+    def install(self, name: str) -> pathlib.Path:
+        """Install record of a host (0640: it has the key of the kickstart's URL)."""
+        return self.installs_dir / f"{check_name(name)}.json"
+
+    @property
+    def records_dir(self) -> pathlib.Path:
+        """Holds the published definition of each host."""
+        return self.state_root / "hosts"
+
+    def record(self, name: str) -> pathlib.Path:
+        """Published definition of a host (0640)."""
+        return self.records_dir / f"{check_name(name)}.json"
+
+    @property
+    def kickstarts_dir(self) -> pathlib.Path:
+        """Holds a folder of kickstarts for each host."""
+        return self.state_root / "kickstarts"
+
+    def kickstart_dir(self, name: str) -> pathlib.Path:
+        """A host's kickstarts."""
+        return self.kickstarts_dir / check_name(name)
+
+    def kickstart(self, name: str, mac: str) -> pathlib.Path:
+        """A host's kickstart for one of its MACs (0640), with placeholders for the secrets."""
+        return self.kickstart_dir(name) / f"{mac_stem(mac)}.cfg"
+
+    @property
+    def descriptions_dir(self) -> pathlib.Path:
+        """Holds the description of each imported image."""
+        return self.state_root / "images"
+
+    def description(self, image: str) -> pathlib.Path:
+        """Description of an imported image (0644)."""
+        return self.descriptions_dir / f"{check_image_name(image)}.json"
+
+    def reservation(self, name: str) -> pathlib.Path:
+        """DHCP reservation of a host (0644)."""
+        return self.reservations_dir / check_name(name)
+
+    @property
+    def reload_marker(self) -> pathlib.Path:
+        """Present while the DHCP server has not yet been told of a changed or removed reservation."""
+        return self.state_root / "dhcp-reload-pending"
+
+    @property
+    def locks_dir(self) -> pathlib.Path:
+        """Holds the lock files."""
+        return self.state_root / "locks"
+
+    def lock(self, name: str) -> pathlib.Path:
+        """Lock of one host: whoever changes its files, link, record or status holds it."""
+        return self.locks_dir / f"{check_name(name)}.lock"
+
+    @property
+    def tree_lock(self) -> pathlib.Path:
+        """Lock of what belongs to no single host: loaders, defaults, who owns which MAC and address."""
+        return self.locks_dir / "_tree.lock"

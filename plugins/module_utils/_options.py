@@ -1,0 +1,306 @@
+# Copyright (c) 2026 The pxemanager.esxi authors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private to the collection: the parts of a host's definition that only the boot loader and the installer read."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.pxemanager.esxi.plugins.module_utils._commands import extra_command
+from ansible_collections.pxemanager.esxi.plugins.module_utils._fields import (
+    Fields,
+    Wrong,
+    boolean,
+    choice,
+    integer,
+    list_of,
+    matching,
+    script,
+    show,
+)
+
+__all__ = [
+    "BootOptions",
+    "ClearPart",
+    "Disk",
+    "KickstartOptions",
+    "Partition",
+    "parse_boot",
+    "parse_disk",
+    "parse_kickstart",
+]
+
+_DISK_NAME = r"(?:/vmfs/devices/disks/)?[A-Za-z0-9][A-Za-z0-9._:+-]*"
+_disk_name: t.Callable[[object], str] = matching(
+    _DISK_NAME, 255, "a disk's name such as mpx.vmhba0:C0:T0:L0 or naa.600508b1001c4d41"
+)
+
+# Set by the collection itself from other options, or never to be set: what people should write instead.
+_TAKEN_BOOT_OPTIONS = {
+    "ks": "the collection sets it to this install's own URL",
+    "bootif": "the boot loader sets it",
+    "netdevice": "use boot.netdevice",
+    "ksdevice": "use boot.netdevice",
+    "vlanid": "use boot.vlan",
+    "systemmediasize": "use boot.media_size",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Disk:
+    """Where ESXi goes: exactly one of ``device``, ``first`` (maybe empty: any disk) and, for an upgrade, ``booted``.
+
+    ``existing_vmfs`` is refuse, preserve or overwrite.
+    """
+
+    device: t.Optional[str]
+    first: t.Optional[tuple[str, ...]]
+    booted: bool
+    existing_vmfs: str
+    overwrite_vsan: bool
+    create_vmfs: bool
+    ignore_ssd: bool
+    force_unsupported: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class BootOptions:
+    """Kernel options. ``options`` are pairs in the order given, an empty value stands for a bare word."""
+
+    options: tuple[tuple[str, str], ...]
+    vlan: int
+    media_size: t.Optional[str]
+    netdevice: bool
+
+    def words(self) -> tuple[str, ...]:
+        """The words for the kernel's command line, but for ks= and netdevice=, which depend on install and MAC."""
+        words = [f"vlanid={self.vlan}"] if self.vlan else []
+        if self.media_size is not None:
+            words.append(f"systemMediaSize={self.media_size}")
+        words.extend(f"{key}={value}" if value else key for key, value in self.options)
+        return tuple(words)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClearPart:
+    """Which disks are cleared before the install: exactly one of the four."""
+
+    drives: tuple[str, ...]
+    all_drives: bool
+    ignore_drives: tuple[str, ...]
+    first: t.Optional[tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Partition:
+    """A datastore on an empty or cleared disk: ``disk`` or ``first``."""
+
+    name: str
+    disk: t.Optional[str]
+    first: t.Optional[tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class KickstartOptions:
+    """What else the kickstart says. Scripts are raw shell text that ends in a newline, timeouts are seconds."""
+
+    command: str
+    force_migrate: bool
+    save_bootbank: bool
+    clearpart: t.Optional[ClearPart]
+    partitions: tuple[Partition, ...]
+    keyboard: t.Optional[str]
+    serial_number: t.Optional[str]
+    paranoid: bool
+    dryrun: bool
+    no_eject: bool
+    pre: t.Optional[str]
+    post: t.Optional[str]
+    post_timeout: int
+    post_ignore_failure: bool
+    firstboot: t.Optional[str]
+    extra_commands: tuple[str, ...]
+
+
+_first_word: t.Callable[[object], str] = matching(
+    r"[A-Za-z0-9](?:[A-Za-z0-9 ._+/-]*[A-Za-z0-9._+/-])?", 64, "local, remote, usb, a disk model or a driver's name"
+)
+
+
+def _first_item(value: object) -> str:
+    word = _first_word(value)
+    if len(word) > 16:
+        # The installer sees 16 characters of a model; a longer text never matches and the install stops at the console.
+        raise Wrong(
+            f"is {show(word)}; the installer cuts disk models at 16 characters: write {show(word[:16].rstrip())}"
+        )
+    return word
+
+
+_first = list_of(_first_item, most=16)
+
+
+def parse_disk(fields: Fields, kickstart: KickstartOptions) -> t.Optional[Disk]:
+    """The target disk; None after a mistake."""
+    if not fields.readable:
+        return None
+    before = len(fields.errors)
+    disk = Disk(
+        device=fields.get("device", _disk_name, None),
+        first=fields.get("first", _first, None),
+        booted=fields.get("booted", boolean, False),
+        existing_vmfs=fields.get("existing_vmfs", choice("refuse", "preserve", "overwrite"), "refuse"),
+        overwrite_vsan=fields.get("overwrite_vsan", boolean, False),
+        create_vmfs=fields.get("create_vmfs", boolean, True),
+        ignore_ssd=fields.get("ignore_ssd", boolean, False),
+        force_unsupported=fields.get("force_unsupported", boolean, False),
+    )
+    chosen = sum((fields.has("device"), fields.has("first"), disk.booted))
+    fields.finish()
+    if chosen == 0:
+        fields.wrong(
+            "disk",
+            "is missing; write disk.device, or disk.first (an empty list for any disk): none is ever taken by itself",
+        )
+    elif chosen > 1:
+        fields.wrong("disk", "names more than one target; write only one of device, first and booted")
+    if len(fields.errors) > before:
+        return None
+    if disk.booted and kickstart.command != "upgrade":
+        fields.wrong("disk.booted", "is for kickstart.command: upgrade only; write disk.device or disk.first")
+    if disk.ignore_ssd and (disk.first is None or kickstart.command == "installorupgrade"):
+        fields.wrong("disk.ignore_ssd", "works with disk.first and kickstart.command: install only; take it out")
+    for option, is_set, allowed in (
+        ("existing_vmfs", disk.existing_vmfs == "preserve", ("install",)),
+        ("existing_vmfs", disk.existing_vmfs == "overwrite", ("install", "installorupgrade")),
+        ("create_vmfs", not disk.create_vmfs, ("install",)),
+        ("overwrite_vsan", disk.overwrite_vsan, ("install", "installorupgrade")),
+    ):
+        if is_set and kickstart.command not in allowed:
+            fields.wrong(f"disk.{option}", f"cannot be set with kickstart.command: {kickstart.command}; take it out")
+    return disk if len(fields.errors) == before else None
+
+
+def _boot_options(value: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, t.Mapping):
+        raise Wrong("is no mapping; write option: value pairs, an empty value for a bare word")
+    key_check = matching(r"[A-Za-z][A-Za-z0-9_.-]*", 64, "a kernel option's name")
+    value_check = matching(
+        r"[A-Za-z0-9_.:/,@+=%-]*", 512, "letters, digits and _.:/,@+=%- without blanks (quote it in YAML)"
+    )
+    pairs = []
+    for key, item in value.items():
+        word = key_check(key)
+        if word.lower() in _TAKEN_BOOT_OPTIONS:
+            raise Wrong(f"has {word}, which cannot be set here: {_TAKEN_BOOT_OPTIONS[word.lower()]}")
+        if isinstance(item, (bool, int)):
+            # No other reading is possible here: true and 1 are what the kernel takes.
+            item = str(item).lower()
+        try:
+            pairs.append((word, "" if item is None else value_check(item)))
+        except Wrong as wrong:
+            raise Wrong(f"{word} {wrong}") from None
+    return tuple(pairs)
+
+
+def parse_boot(fields: Fields) -> BootOptions:
+    """The kernel options."""
+    boot = BootOptions(
+        options=fields.get("options", _boot_options, ()),
+        vlan=fields.get("vlan", integer(0, 4094), 0),
+        media_size=fields.get("media_size", choice("min", "small", "default", "max"), None),
+        netdevice=fields.get("netdevice", boolean, True),
+    )
+    fields.finish()
+    return boot
+
+
+def _clearpart(fields: Fields) -> ClearPart:
+    clearpart = ClearPart(
+        drives=fields.get("drives", list_of(_disk_name, least=1, most=64), ()),
+        all_drives=fields.get("all_drives", boolean, False),
+        ignore_drives=fields.get("ignore_drives", list_of(_disk_name, least=1, most=64), ()),
+        first=fields.get("first", _first, None),
+    )
+    chosen = sum((fields.has("drives"), clearpart.all_drives, fields.has("ignore_drives"), fields.has("first")))
+    fields.finish()
+    if chosen != 1:
+        fields.wrong(
+            "kickstart.clearpart", "needs exactly one of drives, all_drives, ignore_drives and first; write one"
+        )
+    return clearpart
+
+
+_datastore_name = matching(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*", 42, "a datastore's name of letters, digits, dots, hyphens and underscores"
+)
+
+
+def _partitions(value: object, owner: Fields) -> tuple[Partition, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        owner.wrong("kickstart.partitions", "is no list; write a list of mappings with name and disk (or first)")
+        return ()
+    partitions = []
+    for position, item in enumerate(value):
+        fields = Fields(item, owner.label, f"kickstart.partitions[{position}].", owner.errors)
+        name = fields.need("name", _datastore_name, "the datastore's name")
+        disk = fields.get("disk", _disk_name, None)
+        first = fields.get("first", _first, None)
+        if fields.has("disk") == fields.has("first"):
+            fields.wrong(fields.path.rstrip("."), "needs exactly one of disk and first; write one")
+        fields.finish()
+        partitions.append(Partition(name or "", disk, first))
+    return tuple(partitions)
+
+
+def parse_kickstart(fields: Fields) -> KickstartOptions:
+    """The rest of the installer's options."""
+    command = fields.get("command", choice("install", "installorupgrade", "upgrade"), "install")
+    options = KickstartOptions(
+        command=command,
+        force_migrate=fields.get("force_migrate", boolean, False),
+        save_bootbank=fields.get("save_bootbank", boolean, False),
+        clearpart=_clearpart(fields.section("clearpart")) if fields.has("clearpart") else None,
+        partitions=_partitions(fields.raw("partitions"), fields),
+        keyboard=fields.get(
+            "keyboard", matching("[A-Za-z]+(?: [A-Za-z]+)*", 40, "a keyboard's name such as US Default"), None
+        ),
+        serial_number=_serial_number(fields),
+        paranoid=fields.get("paranoid", boolean, False),
+        dryrun=fields.get("dryrun", boolean, False),
+        no_eject=fields.get("no_eject", boolean, False),
+        pre=fields.get("pre", script, None),
+        post=fields.get("post", script, None),
+        post_timeout=fields.get("post_timeout", integer(1, 86400), 900),
+        post_ignore_failure=fields.get("post_ignore_failure", boolean, False),
+        firstboot=fields.get("firstboot", script, None),
+        extra_commands=fields.get("extra_commands", list_of(extra_command, most=200), ()),
+    )
+    fields.finish()
+    if options.force_migrate and command == "install":
+        fields.wrong("kickstart.force_migrate", "works with command installorupgrade or upgrade only; take it out")
+    if options.save_bootbank and command != "upgrade":
+        fields.wrong("kickstart.save_bootbank", "works with command upgrade only; take it out")
+    if options.clearpart is not None and command != "install":
+        fields.wrong("kickstart.clearpart", "works with command install only; take it out")
+    return options
+
+
+def _serial_number(fields: Fields) -> t.Optional[str]:
+    """A licence key; never shown in a message."""
+    group = "[0-9A-Z]{5}"
+    check = matching(f"{group}(?:-{group}){{4}}", 29, "")
+
+    def quiet(value: object) -> str:
+        try:
+            return check(value)
+        except Wrong:
+            raise Wrong(
+                "is no ESXi licence key; write five groups of five letters and digits, joined by hyphens"
+            ) from None
+
+    return fields.get("serial_number", quiet, None)

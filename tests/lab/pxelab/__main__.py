@@ -1,0 +1,143 @@
+# Copyright (c) 2026 The pxemanager.esxi authors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``python -m pxelab``: the lab's commands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import LabError
+
+if TYPE_CHECKING:
+    from .lab import Lab
+
+_ABOUT = """\
+A site in a box: PXE server, vCenter and stand-in machines in network namespaces of their own. Run it as root.
+
+  demo     install all hosts, run again, reinstall one; a table and .lab/report.json; exit code 1 when anything is wrong
+  faults   hosts that fail, each in its own way, beside good ones
+  kill     the same job with ansible-playbook and pbconnect killed in between
+  up       start the lab and leave it running until Ctrl-C (or 'down' from elsewhere)
+  down     stop the lab of this checkout, or clean up after a killed one
+  status   the hosts of the running lab
+  power    press a machine's power button: power cycle|on|off|netboot NAME...
+"""
+
+
+def _say(text: str) -> None:
+    print(f"\npxelab: {text}" if "\n" in text else f"pxelab: {text}", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pxelab", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    hosts = int(os.environ.get("HOSTS") or 3)
+    demo = commands.add_parser("demo")
+    demo.add_argument(
+        "--hosts", type=int, default=hosts, help="how many (default 3, or the variable HOSTS; at most 50)"
+    )
+    demo.add_argument("--keep", action="store_true", help="leave the lab running afterwards until Ctrl-C")
+    up = commands.add_parser("up")
+    up.add_argument("--hosts", type=int, default=hosts)
+    up.add_argument("--provision", action="store_true", help="also run pxe_server.yml and provision.yml")
+    commands.add_parser("faults")
+    kill = commands.add_parser("kill")
+    kill.add_argument("--hosts", type=int, default=hosts)
+    kill.add_argument("--kills", type=int, default=4, help="how often ansible-playbook is killed (default 4)")
+    kill.add_argument("--seed", type=int, default=None, help="repeat the moments of an earlier run")
+    commands.add_parser("down")
+    commands.add_parser("status")
+    power = commands.add_parser("power")
+    power.add_argument("action", choices=("cycle", "on", "off", "netboot"))
+    power.add_argument("names", nargs="+", metavar="NAME")
+    return parser
+
+
+def _up(lab: Lab, hosts: int, provision: bool) -> int:
+    from . import demo, inventory, server
+
+    lab.start(inventory.plan(hosts), settings=demo.SETTINGS)
+    if provision:
+        lab.controller.play("provision", log="provision")
+    _say(
+        "the lab is up\n\n"
+        f"  run playbooks as its controller   {lab.controller.command('provision')}\n"
+        f"  on its PXE server                 {shlex.join(server.command())}\n"
+        f"  machines                          .lab/run/machines/*.json, .lab/logs/*.console.log\n"
+        f"  power                             python -m pxelab power cycle {lab.hosts[0].name}\n"
+    )
+    _stay()
+    return 0
+
+
+def _stay() -> None:
+    _say("the lab stays until Ctrl-C, or 'python -m pxelab down' from elsewhere")
+    while True:
+        time.sleep(3600)
+
+
+def _verdict(problems: list[str]) -> int:
+    if not problems:
+        _say("everything was as it should be")
+        return 0
+    for problem in problems:
+        print(f"pxelab: WRONG: {problem}", file=sys.stderr)
+    return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.command == "power":
+        # called by the playbook for each host: only what it needs is loaded
+        from . import supervisor
+
+        _say(supervisor.press(options.action, options.names))
+        return 0
+    from . import demo, faults, kills, lab, report
+
+    if options.command == "down":
+        lab.down(_say)
+        return 0
+    if options.command == "status":
+        _say("the hosts\n\n" + report.table(report.rows(lab.attach(_say))))
+        return 0
+    if not 1 <= getattr(options, "hosts", 1) <= 50:
+        raise LabError("--hosts: 1 to 50")
+    with lab.running(_say) as one:
+        if options.command == "up":
+            return _up(one, options.hosts, options.provision)
+        if options.command == "faults":
+            return _verdict(faults.run(one))
+        if options.command == "kill":
+            return _verdict(kills.run(one, options.hosts, options.kills, options.seed))
+        code = _verdict(demo.run(one, options.hosts))
+        if options.keep:
+            _stay()
+        return code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Exit code 0: everything was as it should be; 1: it was not; 2: it could not be tried."""
+    # children are started with -m pxelab... from other folders
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    try:
+        return _run(_parser().parse_args(argv))
+    except LabError as error:
+        print(f"pxelab: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("pxelab: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+# Copyright (c) 2026 The pxemanager.esxi authors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job, shown: install all hosts, run again and change nothing, reinstall one of them and only that one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import inventory, report
+from .lab import Lab
+
+SETTINGS = {"esxi_host_timeout": 300}
+
+
+def run(lab: Lab, count: int, *, reinstall: bool = True) -> list[str]:
+    """Play the demo; returns what did not hold, one sentence each, and writes the report."""
+    lab.start(inventory.plan(count), settings=SETTINGS)
+    problems: list[str] = []
+    more: dict[str, Any] = {}
+    found = _install(lab, problems)
+    if not problems:
+        more["second_run"] = _again(lab, found, problems)
+    if not problems and reinstall:
+        more["reinstall"] = _reinstall(lab, problems)
+    found = report.rows(lab)
+    report.write(lab, found, problems, **more)
+    lab.say("the hosts\n\n" + report.table(found))
+    return problems
+
+
+def _install(lab: Lab, problems: list[str]) -> list[dict[str, Any]]:
+    for playbook in ("pxe_server", "provision"):
+        lab.say(f"ansible-playbook pxemanager.esxi.{playbook}")
+        with lab.phase(playbook):
+            result = lab.controller.play(playbook, log=playbook)
+        if result.code != 0:
+            problems.append(
+                f"playbook {playbook} ended with exit code {result.code} (hosts: {sorted(result.failed())})"
+            )
+            break
+    found = report.rows(lab)
+    if not problems:
+        problems += report.check_installed(lab, found)
+    return found
+
+
+def _again(lab: Lab, before: list[dict[str, Any]], problems: list[str]) -> dict[str, Any]:
+    lab.say("ansible-playbook pxemanager.esxi.provision, a second time: nothing may change")
+    with lab.phase("second_run"):
+        result = lab.controller.play("provision", log="second-run")
+    after = report.rows(lab)
+    boots = sum(row["boots"] for row in after) - sum(row["boots"] for row in before)
+    if result.code != 0:
+        problems.append(f"the second run ended with exit code {result.code}")
+    if result.changed:
+        who = {host: counts["changed"] for host, counts in result.recap.items() if counts.get("changed")}
+        problems.append(f"the second run changed something: {who}")
+    if boots:
+        problems.append(f"the second run made machines boot ({boots} times)")
+    problems += report.check_installed(lab, after)
+    return {"changed": result.changed, "reboots": boots}
+
+
+def _reinstall(lab: Lab, problems: list[str]) -> dict[str, Any]:
+    target = lab.hosts[0].name
+    before = {row["name"]: row for row in report.rows(lab)}
+    lab.say(f"ansible-playbook pxemanager.esxi.provision --limit {target} -e esxi_host_reinstall=true")
+    with lab.phase("reinstall"):
+        result = lab.controller.play("provision", "--limit", target, "-e", "esxi_host_reinstall=true", log="reinstall")
+    after = {row["name"]: row for row in report.rows(lab)}
+    if result.code != 0:
+        problems.append(f"the reinstall ended with exit code {result.code}")
+    for name, row in after.items():
+        wanted = before[name]["installs"] + (name == target)
+        if row["installs"] != wanted:
+            problems.append(
+                f"{name} was installed {row['installs']} times instead of {wanted} after the reinstall of {target}"
+            )
+        if name != target and row["boots"] != before[name]["boots"]:
+            problems.append(f"{name} booted while {target} was reinstalled")
+        if row["loops"]:
+            problems.append(f"{name} was told to install again although nobody had asked for it")
+    if after[target]["stage"] != "ready" or after[target]["mode"] != "local":
+        problems.append(
+            f"{target} is at stage {after[target]['stage']}, mode {after[target]['mode']} after its reinstall"
+        )
+    return {"host": target, "changed": result.changed}

@@ -1,0 +1,104 @@
+# Copyright (c) 2026 The pxemanager.esxi authors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What came out: the hosts as server, machines and vCenter see them, the expectations that did not hold, the report."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from . import paths, server, vcenter
+from .lab import Lab
+
+STATUS = "/var/lib/esxi-pxe/status"
+BOOT = "/srv/esxi-pxe/boot"
+_COLUMNS = ("host", "firmware", "mode", "stage", "installs", "loops", "vCenter")
+
+
+def rows(lab: Lab) -> list[dict[str, Any]]:
+    """One record for each host, from three independent sources: the status file and the mode link on the server, the
+    machine's own counters, and vCenter's inventory."""
+    members = vcenter.hosts(lab.passwords.vcenter)
+    found = []
+    for one in lab.hosts:
+        machine = lab.machine(one.name)
+        status = paths.read_json(server.path(f"{STATUS}/{one.name}.json")) or {}
+        try:
+            mode = os.readlink(server.path(f"{BOOT}/hosts/{one.name}/boot"))
+        except OSError:
+            mode = "-"
+        found.append(
+            {
+                "name": one.name,
+                "firmware": one.hardware.firmware,
+                "mode": mode,
+                "stage": status.get("stage", "-"),
+                "installs": machine.get("installs", 0),
+                "loops": machine.get("loops", 0),
+                "vcenter_path": members.get(one.name),
+                "machine": machine.get("state", "-"),
+                "reboots": machine.get("reboots", 0),
+                "boots": machine.get("boots", 0),
+                "power_cycles": machine.get("power_cycles", 0),
+                "reason": machine.get("reason", ""),
+                "status_mode": status.get("mode", "-"),
+            }
+        )
+    return found
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """The records as a table for the terminal."""
+    lines = [_COLUMNS] + [
+        (
+            row["name"],
+            row["firmware"],
+            row["mode"],
+            row["stage"],
+            str(row["installs"]),
+            str(row["loops"]),
+            row["vcenter_path"] or "-",
+        )
+        for row in found
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    text.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(text) + "\n"
+
+
+def check_installed(lab: Lab, found: list[dict[str, Any]], *, installs: int = 1) -> list[str]:
+    """What is not as it should be after every host was installed, one sentence each."""
+    wrong = []
+    places = {one.name: one.place for one in lab.hosts}
+    for row in found:
+        name = row["name"]
+        if row["stage"] != "ready":
+            wrong.append(f"{name} is at stage {row['stage']} instead of ready")
+        if row["mode"] != "local" or row["status_mode"] != "local":
+            wrong.append(f"{name}: its next boot is {row['mode']} (status: {row['status_mode']}) instead of local")
+        if row["installs"] != installs:
+            wrong.append(f"{name} was installed {row['installs']} times instead of {installs}")
+        if row["loops"]:
+            wrong.append(f"{name} was told to install again {row['loops']} times although nobody had asked for it")
+        if row["vcenter_path"] != places[name]:
+            wrong.append(f"{name} is at {row['vcenter_path'] or 'no place'} in vCenter instead of {places[name]}")
+        if row["machine"] != "running":
+            wrong.append(f"{name}: its machine is {row['machine']} {row['reason']}".rstrip())
+    return wrong
+
+
+def write(lab: Lab, found: list[dict[str, Any]], problems: list[str], **more: Any) -> None:
+    """Write ``.lab/report.json``."""
+    keep = ("name", "firmware", "mode", "stage", "installs", "loops", "vcenter_path")
+    paths.write_json(
+        paths.REPORT,
+        {
+            "ok": not problems,
+            "problems": problems,
+            "hosts": [{key: row[key] for key in keep} for row in found],
+            **more,
+            "seconds": {**lab.seconds, "total": round(sum(lab.seconds.values()), 1)},
+        },
+    )

@@ -1,0 +1,152 @@
+# Copyright (c) 2026 The pxemanager.esxi authors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run the stages of ``make test`` one after the other: ``python tests/stages.py [stage ...]``.
+
+Each stage's output goes to .lab/stages/<stage>.log and is shown when the stage fails. All stages are run whatever the
+earlier ones gave. The last line counts the tests of the pytest stages, and every other stage as one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOGS = ROOT / ".lab" / "stages"
+SHOWN_LINES = 80
+
+
+ADDED_ENVIRONMENT = {
+    # Tools check instead of mending, and do not ask.
+    "CI": "true",
+    # The lab run of the tests is a small one.
+    "HOSTS": "2",
+    # What runs as root leaves nothing in the checkout that its owner cannot remove.
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+def nox(session: str) -> list[str]:
+    """Return the command for a nox session; one whose Python is not on this machine is skipped, and said to be."""
+    return [sys.executable, "-m", "nox", "--no-error-on-missing-interpreters", "--session", session]
+
+
+def pytest(directory: str) -> list[str]:
+    """Return the command for the tests in a directory."""
+    return [sys.executable, "-m", "pytest", directory, "-q", "-p", "no:cacheprovider"]
+
+
+def as_root(command: list[str]) -> list[str]:
+    """Return the command, through sudo where this process is not root."""
+    if os.geteuid() == 0:
+        return command
+    return ["sudo", "env", *(f"{name}={value}" for name, value in ADDED_ENVIRONMENT.items()), *command]
+
+
+STAGES: dict[str, list[str]] = {
+    # Checks that execute nothing.
+    "format": nox("formatters"),
+    "style": nox("codeqa"),
+    "other-code": nox("other-code"),
+    "yaml": nox("yamllint"),
+    "types": nox("typing"),
+    "licences": nox("license-check"),
+    "extra": nox("extra-checks"),
+    "changelog": nox("changelog"),
+    "nox-config": nox("antsibull-nox-config"),
+    "docs": nox("docs-check"),
+    "package": nox("build-import-check"),
+    "ansible-lint": nox("ansible-lint"),
+    # ansible-test: it compiles and imports with every Python that it finds.
+    "sanity-2.19": nox("ansible-test-sanity-2.19"),
+    "sanity-2.21": nox("ansible-test-sanity-2.21"),
+    # Tests.
+    "unit": pytest("tests/unit"),
+    "integration": as_root(pytest("tests/integration")),
+    "lab": as_root(["env", f"PYTHONPATH={ROOT / 'tests' / 'lab'}", sys.executable, "-m", "pxelab", "demo"]),
+}
+GROUPS = {"lint": list(STAGES)[: list(STAGES).index("sanity-2.19")], "sanity": ["sanity-2.19", "sanity-2.21"]}
+
+
+@dataclass
+class Outcome:
+    """What a stage gave. ``seconds`` is wall-clock time."""
+
+    stage: str
+    passed: int
+    failed: int
+    skipped: list[str]
+    seconds: float
+
+
+def count(stage: str, returncode: int, output: str) -> tuple[int, int]:
+    """Return how many tests passed and failed."""
+    closing = [line for line in output.splitlines() if re.search(r"\d+ (passed|failed|errors?)\b.* in [\d.]+s", line)]
+    if "pytest" not in STAGES[stage] or not closing:
+        return (1, 0) if returncode == 0 else (0, 1)
+    numbers = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", closing[-1])}
+    failed = numbers.get("failed", 0) + numbers.get("error", 0)
+    return numbers.get("passed", 0), failed if returncode == 0 else max(failed, 1)
+
+
+def run(stage: str) -> Outcome:
+    """Run one stage and say how it went."""
+    log = LOGS / f"{stage}.log"
+    print(f"{stage:<14}", end="", flush=True)
+    started = time.monotonic()
+    with log.open("wb") as file:
+        returncode = subprocess.run(
+            STAGES[stage],
+            cwd=ROOT,
+            env={**os.environ, **ADDED_ENVIRONMENT},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
+    seconds = time.monotonic() - started
+    output = log.read_text("utf-8", "replace")
+    passed, failed = count(stage, returncode, output)
+    skipped = re.findall(r"^nox > (Session \S+ skipped.*)|^(SKIPPED .*)", output, re.MULTILINE)
+    outcome = Outcome(stage, passed, failed, [one or other for one, other in skipped], seconds)
+    print(f"{'FAILED' if failed else 'ok':<8}{passed:>6} passed{failed:>5} failed{seconds:>8.1f} s", flush=True)
+    for note in outcome.skipped:
+        print(f"    {note}")
+    if failed:
+        lines = output.splitlines()
+        # ansible-test says what is wrong here and there between what it installs.
+        said = [line for line in lines if line.startswith(("ERROR: ", "FATAL: "))]
+        print("\n".join(f"    {line}" for line in (said or lines)[-SHOWN_LINES:]))
+        print(f"    (all of it: {log.relative_to(ROOT)})", flush=True)
+    return outcome
+
+
+def main(names: t.Sequence[str]) -> int:
+    """Run the named stages, all without a name; return the exit code."""
+    chosen = [stage for name in names or STAGES for stage in GROUPS.get(name, [name])]
+    unknown = [stage for stage in chosen if stage not in STAGES]
+    if unknown:
+        known = ", ".join([*GROUPS, *STAGES])
+        print(f"No such stage: {', '.join(unknown)}. There are: {known}", file=sys.stderr)
+        return 2
+    LOGS.mkdir(parents=True, exist_ok=True)
+    outcomes = [run(stage) for stage in dict.fromkeys(chosen)]
+    bad = [outcome.stage for outcome in outcomes if outcome.failed]
+    if bad:
+        print(f"\nFailed: {', '.join(bad)}")
+    passed = sum(outcome.passed for outcome in outcomes)
+    failed = sum(outcome.failed for outcome in outcomes)
+    print(f"\n{passed} passed, {failed} failed in {sum(outcome.seconds for outcome in outcomes):.1f}s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,286 @@
+# Copyright (c) 2026 The pxemanager.esxi authors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The parts of the role pxe_server that can be wrong without anything failing where it is written."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLE = ROOT / "roles/pxe_server"
+UTILS = ROOT / "plugins/module_utils"
+PREFIX = "ansible_collections.pxemanager.esxi.plugins.module_utils."
+
+FACTS = {
+    "os_family": "Debian",
+    "default_ipv4": {"interface": "eth0"},
+    "eth0": {"ipv4": {"address": "192.168.77.10", "network": "192.168.77.0", "prefix": "24"}},
+}
+
+
+def load(name):
+    return yaml.safe_load((ROLE / name).read_text())
+
+
+def imports_of(path):
+    """The collection's own module_utils that a file imports when it runs, not what only type checkers import."""
+    tree = ast.parse(path.read_text())
+    typing_only = [
+        node
+        for test in ast.walk(tree)
+        if isinstance(test, ast.If) and "TYPE_CHECKING" in ast.dump(test.test)
+        for node in ast.walk(test)
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PREFIX) and node not in typing_only:
+            yield node.module[len(PREFIX) :] + ".py"
+
+
+def test_the_service_gets_the_code_that_it_imports_and_no_other():
+    wanted, todo = set(), [ROLE / "files/pbconnect.py"]
+    while todo:
+        new = set(imports_of(todo.pop())) - wanted
+        wanted |= new
+        todo += [UTILS / name for name in new]
+    assert sorted(wanted) == load("vars/main.yml")["__pxe_server_module_utils"]
+
+
+def test_the_service_starts_from_what_the_role_installs(tmp_path):
+    """Without the collection on the path: an import that the list lacks shows here, wherever it is hidden."""
+    package = tmp_path / (PREFIX.replace(".", "/"))
+    package.mkdir(parents=True)
+    for name in load("vars/main.yml")["__pxe_server_module_utils"]:
+        shutil.copy(UTILS / name, package)
+    pytest.importorskip("aiohttp")
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, str(ROLE / "files/pbconnect.py"), "--help"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--config" in done.stdout
+
+
+def test_every_variable_has_a_specification_with_the_same_default():
+    defaults = load("defaults/main.yml")
+    options = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert set(options) == set(defaults)
+    for name, value in defaults.items():
+        if isinstance(value, str) and "{{" in value:
+            assert "default" not in options[name], name
+        else:
+            assert options[name]["default"] == value, name
+
+
+def test_both_families_of_distributions_define_the_same_variables():
+    assert set(load("vars/Debian.yml")) == set(load("vars/RedHat.yml"))
+
+
+def test_every_variable_is_documented():
+    text = (ROLE / "README.md").read_text()
+    missing = [name for name in load("defaults/main.yml") if f"`{name}`" not in text]
+    assert not missing
+
+
+class Rendered:
+    """The role's templates, rendered by Ansible with its defaults, its variables and facts of a Debian machine."""
+
+    def __init__(self, **changes):
+        variables = {**load("defaults/main.yml"), **load("vars/main.yml"), **load("vars/Debian.yml"), **changes}
+        variables |= {"ansible_facts": FACTS, "role_path": str(ROLE)}
+        self._variables = {name: self._trust(value) for name, value in variables.items()}
+        self._loader = DataLoader()
+
+    def _trust(self, value):
+        if isinstance(value, str):
+            return trust_as_template(value)
+        if isinstance(value, dict):
+            return {key: self._trust(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._trust(item) for item in value]
+        return value
+
+    def value(self, expression):
+        return Templar(loader=self._loader, variables=self._variables).template(trust_as_template(expression))
+
+    def file(self, name):
+        # As the action ansible.builtin.template does it.
+        return self.value("#jinja2: trim_blocks:True\n" + (ROLE / "templates" / name).read_text())
+
+
+def lines(text):
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_the_settings_are_what_modules_and_service_read():
+    config = ServerConfig.from_json(json.loads(json.dumps(Rendered().value("{{ __pxe_server_config }}"))))
+    assert (config.address, config.http_port, config.base_url) == ("192.168.77.10", 80, "http://192.168.77.10")
+    assert config.dhcp.reload == ("systemctl", "reload", "esxi-pxe-dnsmasq")
+    assert config.kickstart_clients == ()
+    given = Rendered(pxe_server_http_port="8080", pxe_server_arming_ttl="600", pxe_server_bios_localboot="-1")
+    config = ServerConfig.from_json(json.loads(json.dumps(given.value("{{ __pxe_server_config }}"))))
+    assert (config.base_url, config.arming_ttl, config.bios_localboot) == ("http://192.168.77.10:8080", 600, -1)
+
+
+@pytest.mark.parametrize("mode", ["proxy", "none"])
+def test_where_others_hand_out_addresses_the_subnet_may_fetch_kickstarts(mode):
+    config = Rendered(pxe_server_dhcp_mode=mode).value("{{ __pxe_server_config }}")
+    assert config["kickstart_clients"] == ["192.168.77.0/24"]
+
+
+def test_dnsmasq_answers_reserved_hosts_only_and_names_no_router_of_its_own():
+    found = lines(Rendered().file("dnsmasq.conf.j2"))
+    for line in (
+        "port=0",
+        "dhcp-ignore=tag:!known",
+        "dhcp-range=set:net0,192.168.77.0,static,255.255.255.0,1h",
+        "dhcp-option=tag:net0,option:router",
+        "dhcp-option=tag:net0,option:dns-server",
+        "dhcp-hostsdir=/var/lib/esxi-pxe/dhcp-hosts",
+        "dhcp-boot=tag:bios,pxelinux.0,,192.168.77.10",
+        "dhcp-boot=tag:efi,tag:!ipxe,mboot.efi,,192.168.77.10",
+        "dhcp-boot=tag:efihttp,http://192.168.77.10/http/mboot.efi",
+        "dhcp-option-force=tag:efihttp,60,HTTPClient",
+    ):
+        assert line in found
+
+
+def test_relayed_networks():
+    found = lines(
+        Rendered(
+            pxe_server_gateway="192.168.77.1",
+            pxe_server_dns_servers=["10.0.0.1", "10.0.0.2"],
+            pxe_server_relayed_subnets=[
+                {"subnet": "10.1.0.0/17", "gateway": "10.1.0.1"},
+                {"subnet": "10.2.2.64/26", "dns_servers": ["10.9.9.9"]},
+            ],
+        ).file("dnsmasq.conf.j2")
+    )
+    assert [line for line in found if line.startswith(("dhcp-range", "dhcp-option=tag"))] == [
+        "dhcp-range=set:net0,192.168.77.0,static,255.255.255.0,1h",
+        "dhcp-option=tag:net0,option:router,192.168.77.1",
+        "dhcp-option=tag:net0,option:dns-server,10.0.0.1,10.0.0.2",
+        "dhcp-range=set:net1,10.1.0.0,static,255.255.128.0,1h",
+        "dhcp-option=tag:net1,option:router,10.1.0.1",
+        "dhcp-option=tag:net1,option:dns-server,10.0.0.1,10.0.0.2",
+        "dhcp-range=set:net2,10.2.2.64,static,255.255.255.192,1h",
+        "dhcp-option=tag:net2,option:router",
+        "dhcp-option=tag:net2,option:dns-server,10.9.9.9",
+    ]
+
+
+def test_without_dhcp_dnsmasq_only_serves_files():
+    found = lines(
+        Rendered(pxe_server_dhcp_mode="none", pxe_server_tftp_port_range="50000-50999").file("dnsmasq.conf.j2")
+    )
+    assert not [line for line in found if line.startswith(("dhcp", "pxe", "log-dhcp"))]
+    assert "tftp-port-range=50000,50999" in found
+
+
+CASES = {
+    "dnsmasq": {},
+    "proxy": {"pxe_server_dhcp_mode": "proxy"},
+    "none": {"pxe_server_dhcp_mode": "none"},
+    "ipxe": {
+        "pxe_server_uefi_loader": "ipxe",
+        "pxe_server_domain": "example.com",
+        "pxe_server_dnsmasq_extra": ["dhcp-option=42,0.0.0.0"],
+    },
+    "relayed": {"pxe_server_relayed_subnets": [{"subnet": "10.1.0.0/8", "gateway": "10.1.0.1"}]},
+}
+
+
+@pytest.mark.skipif(shutil.which("dnsmasq") is None, reason="needs dnsmasq")
+@pytest.mark.parametrize("case", CASES)
+def test_dnsmasq_accepts_its_configuration(case, tmp_path):
+    path = tmp_path / "dnsmasq.conf"
+    path.write_text(Rendered(**CASES[case]).file("dnsmasq.conf.j2"))
+    done = subprocess.run(["dnsmasq", "--test", f"--conf-file={path}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None or os.geteuid() != 0, reason="needs nginx and root")
+def test_nginx_accepts_its_configuration(tmp_path):
+    site = Rendered(pxe_server_address="127.0.0.1", pxe_server_http_port=18999).file("nginx.conf.j2")
+    (tmp_path / "site.conf").write_text(site)
+    (tmp_path / "nginx.conf").write_text(
+        f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{ include {tmp_path}/site.conf; }}\n"
+    )
+    done = subprocess.run(
+        ["nginx", "-t", "-c", f"{tmp_path}/nginx.conf", "-e", f"{tmp_path}/error.log"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_secret_of_a_url_is_logged_by_nginx():
+    site = Rendered().file("nginx.conf.j2")
+    block = re.search(r"location /ks/ \{(.*?)\}", site, re.S).group(1)
+    assert "access_log off;" in block
+    assert "error_log /dev/null;" in block
+    assert "proxy_set_header X-Real-IP $remote_addr;" in block
+
+
+def test_every_folder_of_the_service_belongs_to_its_group():
+    modes = {}
+    for line in lines(Rendered().file("tmpfiles.conf.j2")):
+        kind, path, mode, user, group, _age = line.split()
+        assert (kind, user) == ("d", "root")
+        modes[path] = (mode, group)
+    state, boot = "/var/lib/esxi-pxe", "/srv/esxi-pxe/boot"
+    for name in ("status", "locks"):
+        assert modes[f"{state}/{name}"] == ("2775", "esxi-pxe")
+    for name in ("hosts", "kickstarts", "installs"):
+        assert modes[f"{state}/{name}"][0][-1] == "0", "keys, definitions and kickstarts are not for everybody"
+    assert modes[f"{state}/dhcp-hosts"] == ("0755", "root"), "dnsmasq reads it under its own user"
+    assert modes[f"{boot}/hosts"] == ("0755", "root")
+    # A parent must be described before what is in it.
+    for number, path in enumerate(modes):
+        parent = os.path.dirname(path)
+        assert parent not in list(modes)[number:]
+
+
+def test_the_service_may_write_where_it_has_to_and_nowhere_else():
+    unit = Rendered().file("esxi-pbconnect.service.j2")
+    assert "ReadWritePaths=/var/lib/esxi-pxe /srv/esxi-pxe/boot/hosts\n" in unit
+    assert "ProtectSystem=strict\n" in unit
+    assert "User=esxi-pxe\n" in unit
+    # It gives what it writes to its group; a filter without this made every notification fail.
+    assert unit.index("SystemCallFilter=~@privileged") < unit.index("SystemCallFilter=@chown")
+
+
+def test_the_ports_for_a_firewall():
+    assert Rendered().value("{{ __pxe_server_ports }}") == ["67/udp", "69/udp", "80/tcp"]
+    proxy = Rendered(pxe_server_dhcp_mode="proxy", pxe_server_tftp_port_range="50000-50999")
+    assert proxy.value("{{ __pxe_server_ports }}") == ["67/udp", "4011/udp", "69/udp", "80/tcp", "50000-50999/udp"]
+
+
+def test_loaders():
+    names = [item["dest"] for item in Rendered().value("{{ __pxe_server_loaders }}")]
+    assert names == ["pxelinux.0", "ldlinux.c32"]
+    own = Rendered(pxe_server_pxelinux_dir="/opt/syslinux-3.86", pxe_server_uefi_loader="ipxe")
+    assert own.value("{{ __pxe_server_loaders }}") == [
+        {"src": "/opt/syslinux-3.86/pxelinux.0", "dest": "pxelinux.0"},
+        {"src": "/usr/lib/ipxe/snponly.efi", "dest": "snponly.efi"},
+    ]
