@@ -164,7 +164,8 @@ def _open(
         except WrongCertificateError:
             if account.joined:
                 return _Answer(
-                    f"{account.name} is in vCenter and presents another certificate than it reported: left alone.", "left"
+                    f"{account.name} is in vCenter and presents another certificate than it reported: left alone.",
+                    "left",
                 )
             return _Answer(_someone_else(account, connect_timeout), failed=True)
         except ServiceUnavailableError as error:

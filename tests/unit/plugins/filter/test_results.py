@@ -50,7 +50,9 @@ def test_a_call_that_failed_as_a_whole_is_the_failure_of_the_hosts_it_was_for():
 def test_the_item_of_a_loop_over_an_earlier_loop_is_found():
     first = {"ansible_loop_var": "server", "server": "pxe1", "hosts": {NAME: GOOD}}
     second = {"ansible_loop_var": "earlier", "earlier": first, "msg": "the disk is full"}
-    assert host_result([{"results": [first]}, {"results": [second]}], NAME, of="pxe1")["msg"].endswith("the disk is full")
+    assert host_result([{"results": [first]}, {"results": [second]}], NAME, of="pxe1")["msg"].endswith(
+        "the disk is full"
+    )
 
 
 def test_a_skipped_call_says_nothing():
