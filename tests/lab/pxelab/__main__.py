@@ -46,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--hosts", type=int, default=hosts, help="how many (default 3, or the variable HOSTS; at most 50)"
     )
+    demo.add_argument(
+        "--dhcp",
+        choices=("dnsmasq", "proxy", "none"),
+        default="dnsmasq",
+        help="who does DHCP: the PXE server (default), the site with the PXE server as its proxy, the site alone",
+    )
     demo.add_argument("--keep", action="store_true", help="leave the lab running afterwards until Ctrl-C")
     up = commands.add_parser("up")
     up.add_argument("--hosts", type=int, default=hosts)
@@ -119,7 +125,7 @@ def _run(options: argparse.Namespace) -> int:
             return _verdict(faults.run(one))
         if options.command == "kill":
             return _verdict(kills.run(one, options.hosts, options.kills, options.seed))
-        code = _verdict(demo.run(one, options.hosts))
+        code = _verdict(demo.run(one, options.hosts, dhcp=options.dhcp))
         if options.keep:
             _stay()
         return code

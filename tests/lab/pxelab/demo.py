@@ -13,15 +13,20 @@ from .lab import Lab
 SETTINGS = {"esxi_host_timeout": 300}
 
 
-def run(lab: Lab, count: int, *, reinstall: bool = True) -> list[str]:
-    """Play the demo; returns what did not hold, one sentence each, and writes the report."""
-    lab.start(inventory.plan(count), settings=SETTINGS)
+def run(lab: Lab, count: int, *, dhcp: str = "dnsmasq") -> list[str]:
+    """Play the demo; returns what did not hold, one sentence each, and writes the report.
+
+    ``dhcp`` is the PXE server's DHCP mode (see ``sitedhcp``).
+    """
+    # an HTTP boot needs an answer of the DHCP server itself: a proxy's is not enough
+    kinds = [kind for kind in inventory.FIRMWARE if dhcp != "proxy" or kind != "uefi-http"]
+    lab.start(inventory.plan(count, kinds), settings=SETTINGS, dhcp=dhcp)
     problems: list[str] = []
     more: dict[str, Any] = {}
     found = _install(lab, problems)
     if not problems:
         more["second_run"] = _again(lab, found, problems)
-    if not problems and reinstall:
+    if not problems:
         more["reinstall"] = _reinstall(lab, problems)
     found = report.rows(lab)
     report.write(lab, found, problems, **more)
@@ -81,6 +86,8 @@ def _reinstall(lab: Lab, problems: list[str]) -> dict[str, Any]:
             problems.append(f"{name} booted while {target} was reinstalled")
         if row["loops"]:
             problems.append(f"{name} was told to install again although nobody had asked for it")
+    if after[target]["root_password"] != "wanted":
+        problems.append(f"{target}: its root password is the {after[target]['root_password']} one after its reinstall")
     if after[target]["stage"] != "ready" or after[target]["mode"] != "local":
         problems.append(
             f"{target} is at stage {after[target]['stage']}, mode {after[target]['mode']} after its reinstall"

@@ -15,7 +15,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 DISCOVER, OFFER, REQUEST, DECLINE, ACK, NAK = 1, 2, 3, 4, 5, 6
 COOKIE = b"\x63\x82\x53\x63"
@@ -181,6 +181,14 @@ INSTALLED = Persona("VMware ESXi", network_boot=False)
 
 
 @dataclass(frozen=True)
+class Proxy:
+    """A proxyDHCP server that wants to be asked: its address, and the sub-options (of option 43) to ask with."""
+
+    server: str
+    item: bytes
+
+
+@dataclass(frozen=True)
 class Lease:
     """What the client got: the address, and where to boot from (empty without)."""
 
@@ -193,11 +201,32 @@ class Lease:
     vendor_class: str
     config_file: str
     path_prefix: str
+    proxy: Proxy | None = None
 
     @property
     def prefix_length(self) -> int:
         """Length of the network prefix."""
         return ipaddress.IPv4Network(f"0.0.0.0/{self.netmask}").prefixlen
+
+
+def proxy_of(offer: Packet) -> Proxy:
+    """Whom to ask and how, after a proxyDHCP offer without a boot file (PXE specification 2.1, sections 2.2 and 2.4).
+
+    A PXE server lists boot servers (sub-option 8) and a menu (9) in option 43; without a prompt its first entry is
+    taken, and asked for by its type (71).
+    """
+    fields: dict[int, bytes] = {}
+    try:
+        _read_options(offer.options.get(VENDOR_SPECIFIC, b""), fields)
+    except MalformedPacket:
+        fields = {}
+    server = offer.address(SERVER_ID) or ""
+    servers, menu = fields.get(8, b""), fields.get(9, b"")
+    if len(menu) < 2:
+        return Proxy(server, b"")
+    if len(servers) >= 7 and servers[:2] == menu[:2] and servers[2]:
+        server = str(ipaddress.IPv4Address(servers[3:7]))
+    return Proxy(server, bytes([71, 4]) + menu[:2] + b"\0\0" + b"\xff")
 
 
 class NoOffer(Exception):
@@ -233,7 +262,7 @@ class Client:
         persona: Persona,
         *,
         pause: Callable[[float], None] = time.sleep,
-        tries: int = 4,
+        tries: int = 3,
     ) -> None:
         self.interface, self.mac, self.uuid, self.persona = interface, mac, uuid, persona
         self.requests = 0
@@ -287,7 +316,8 @@ class Client:
                 answers.append(packet)
         return answers
 
-    def _is_proxy(self, packet: Packet) -> bool:
+    @staticmethod
+    def _is_proxy(packet: Packet) -> bool:
         return packet.yiaddr == "0.0.0.0" and packet.text(VENDOR_CLASS).startswith("PXEClient")
 
     def acquire(self) -> Lease:
@@ -315,28 +345,23 @@ class Client:
                 )
                 ack = next((packet for packet in answers if packet.kind == ACK and packet.yiaddr != "0.0.0.0"), None)
                 if ack is not None:
+                    if proxy is not None and not (proxy.file or proxy.text(BOOTFILE)):
+                        return replace(lease_of(ack), proxy=proxy_of(proxy))
                     return lease_of(ack, proxy)
                 self._pause(secs)
         raise NoOffer(f"no DHCP offer for {self.mac}")
 
-    def ask_proxy(self, lease: Lease, server: str) -> Lease:
-        """Ask a proxyDHCP server on port 4011 for the boot file, from the address of the lease (PXE specification)."""
+    def ask_proxy(self, lease: Lease) -> Lease:
+        """Ask the proxyDHCP server of a lease for the boot file, on port 4011 and from the address of the lease."""
+        assert lease.proxy is not None
+        extra = {VENDOR_SPECIFIC: lease.proxy.item} if lease.proxy.item else {}
         with self._socket(lease.address) as sock:
             for attempt in range(self._tries):
                 xid = int.from_bytes(os.urandom(4), "big")
-                self._send(sock, REQUEST, xid, 0, {}, to=(server, 4011), ciaddr=lease.address)
+                to = (lease.proxy.server, 4011)
+                self._send(sock, REQUEST, xid, 0, extra, to=to, ciaddr=lease.address)
                 answers = self._receive(sock, xid, (ACK,), 1.0 + attempt, bool)
                 if answers:
-                    proxied = lease_of(answers[0])
-                    return Lease(
-                        address=lease.address,
-                        netmask=lease.netmask,
-                        gateway=lease.gateway,
-                        server=lease.server,
-                        boot_server=proxied.boot_server,
-                        bootfile=proxied.bootfile,
-                        vendor_class=proxied.vendor_class,
-                        config_file=proxied.config_file,
-                        path_prefix=proxied.path_prefix,
-                    )
-        raise NoOffer(f"no answer of the boot server {server} on port 4011")
+                    told = lease_of(answers[0])
+                    return replace(lease, boot_server=told.boot_server, bootfile=told.bootfile, proxy=None)
+        raise NoOffer(f"no answer of the boot server {lease.proxy.server} on port 4011")

@@ -61,9 +61,10 @@ def _exchange(hardware: Hardware, index: int, persona: dhcp.Persona, console: Co
     finally:
         console.count("dhcp_requests", client.requests)
     nic.set_address(f"eth{index}", lease.address, lease.prefix_length, lease.gateway)
-    if not lease.bootfile and lease.vendor_class.startswith("PXEClient") and lease.boot_server:
+    if lease.proxy is not None:
+        console.say(f"DHCP: the PXE server {lease.proxy.server} adds where to boot from")
         try:
-            lease = client.ask_proxy(lease, lease.boot_server)
+            lease = client.ask_proxy(lease)
         except dhcp.NoOffer as error:
             raise NextBootOption(str(error)) from error
     console.say(

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,17 +51,17 @@ class Secrets:
     vcenter: str = field(default_factory=lambda: f"Vc-{secrets.token_hex(8)}")
 
 
-def plan(count: int) -> list[Planned]:
-    """Machines 1 to ``count``, as different from one another as a real inventory is."""
+def plan(count: int, kinds: Sequence[str] = FIRMWARE) -> list[Planned]:
+    """Machines 1 to ``count``, as different from one another as a real inventory is, with firmware of these kinds."""
     if not 1 <= count <= MOST_HOSTS:
         raise ValueError(f"the lab takes 1 to {MOST_HOSTS} hosts, not {count}")
-    return [plan_one(number) for number in range(1, count + 1)]
+    return [plan_one(number, kinds) for number in range(1, count + 1)]
 
 
-def plan_one(number: int, **hardware: Any) -> Planned:
+def plan_one(number: int, kinds: Sequence[str] = FIRMWARE, **hardware: Any) -> Planned:
     """One machine and its host. ``hardware`` overrides attributes of the machine."""
     name = f"esx{number:02d}.{DOMAIN}"
-    firmware = FIRMWARE[(number - 1) % len(FIRMWARE)]
+    firmware = kinds[(number - 1) % len(kinds)]
     macs = [f"00:50:56:aa:{number:02x}:01"]
     if number % 2:
         macs.append(f"00:50:56:aa:{number:02x}:02")
@@ -110,8 +110,13 @@ def _write(name: str, data: object) -> None:
     paths.write_text(paths.INVENTORY / name, "---\n" + yaml.safe_dump(data, sort_keys=False, width=120), 0o600)
 
 
-def write(hosts: Iterable[Planned], passwords: Secrets, *, settings: dict[str, Any] | None = None) -> Path:
-    """Write the inventory folder for these hosts and return it. ``settings`` are further variables of all of them."""
+def write(
+    hosts: Iterable[Planned], passwords: Secrets, *, settings: dict[str, Any] | None = None, dhcp: str = "dnsmasq"
+) -> Path:
+    """Write the inventory folder for these hosts and return it.
+
+    ``settings`` are further variables of all hosts, ``dhcp`` is the PXE server's pxe_server_dhcp_mode.
+    """
     shutil.rmtree(paths.INVENTORY, ignore_errors=True)
     planned = list(hosts)
     _write(
@@ -131,6 +136,7 @@ def write(hosts: Iterable[Planned], passwords: Secrets, *, settings: dict[str, A
             "pxe_server_interface": net.SERVER_INTERFACE,
             "pxe_server_address": net.SERVER_ADDRESS,
             "pxe_server_subnet": net.SUBNET,
+            "pxe_server_dhcp_mode": dhcp,
             "pxe_server_gateway": net.CONTROLLER_ADDRESS,
             "pxe_server_pxelinux_dir": server.PXELINUX_DIR,
             "pxe_server_images": [{"name": IMAGE, "src": ISO}],

@@ -85,10 +85,11 @@ def run(lab: Lab, count: int, kills: int, seed: int | None) -> list[str]:
             found = report.rows(lab)
             for row in found:
                 wanted = 2 if row["name"] == target else 1
-                if (row["installs"], row["stage"], row["loops"]) != (wanted, "ready", 0):
+                state = (row["installs"], row["stage"], row["loops"], row["root_password"])
+                if state != (wanted, "ready", 0, "wanted"):
                     problems.append(
                         f"{row['name']}: {row['installs']} installs instead of {wanted}, {row['loops']} loops, "
-                        f"stage {row['stage']} after the reinstall of {target}"
+                        f"stage {row['stage']}, root password {row['root_password']} after the reinstall of {target}"
                     )
     finally:
         service_kills = killer.stop()

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import inventory, medium, net, paths, procs, rootfs, sandbox, server, supervisor, vcenter
+from . import inventory, medium, net, paths, procs, rootfs, sandbox, server, sitedhcp, supervisor, vcenter
 from .ansible import Controller
 from .errors import LabError
 from .inventory import Planned, Secrets
@@ -47,8 +47,11 @@ class Lab:
         finally:
             self.seconds[name] = round(time.monotonic() - started, 1)
 
-    def start(self, hosts: Iterable[Planned], *, settings: dict[str, Any] | None = None) -> None:
-        """Bring everything up: network, PXE server, vCenter, machines, inventory."""
+    def start(self, hosts: Iterable[Planned], *, settings: dict[str, Any] | None = None, dhcp: str = "dnsmasq") -> None:
+        """Bring everything up: network, PXE server, vCenter, machines, inventory.
+
+        ``dhcp`` is the role's pxe_server_dhcp_mode; with another than ``dnsmasq`` the site has its own DHCP server.
+        """
         self.hosts = list(hosts)
         with self.phase("prepare"):
             _check_tools()
@@ -63,7 +66,8 @@ class Lab:
             for one in self.hosts:
                 net.create_machine(one.hardware.number, one.hardware.macs)
             paths.write_json(SECRETS, dataclasses.asdict(self.passwords), 0o600)
-            inventory.write(self.hosts, self.passwords, settings=settings)
+            inventory.write(self.hosts, self.passwords, settings=settings, dhcp=dhcp)
+            sitedhcp.start(dhcp, self.hosts)
             server.start(tree)
             copy = server.path(inventory.ISO)
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
-from . import paths, server, vcenter
+from . import esxi_api, paths, server, vcenter
 from .lab import Lab
 
 STATUS = "/var/lib/esxi-pxe/status"
@@ -43,9 +44,24 @@ def rows(lab: Lab) -> list[dict[str, Any]]:
                 "power_cycles": machine.get("power_cycles", 0),
                 "reason": machine.get("reason", ""),
                 "status_mode": status.get("mode", "-"),
+                "root_password": _root_password(lab, one.name),
             }
         )
     return found
+
+
+def _root_password(lab: Lab, name: str) -> str:
+    """Which password opens the host's root account: ``wanted``, ``bootstrap``, or ``unknown``."""
+    try:
+        state = (paths.MACHINES / name / "disk/root/etc/pxelab-password-hash").read_text(encoding="utf-8").strip()
+    except OSError:
+        return "unknown"
+    hashed = state if state.startswith("$") else json.loads(state)["root_password_hash"]
+    crypt = esxi_api.Crypt()
+    for word, password in (("wanted", lab.passwords.root), ("bootstrap", lab.passwords.bootstrap)):
+        if crypt.fits(password, hashed):
+            return word
+    return "unknown"
 
 
 def table(found: list[dict[str, Any]]) -> str:
@@ -84,6 +100,8 @@ def check_installed(lab: Lab, found: list[dict[str, Any]], *, installs: int = 1)
             wrong.append(f"{name} was told to install again {row['loops']} times although nobody had asked for it")
         if row["vcenter_path"] != places[name]:
             wrong.append(f"{name} is at {row['vcenter_path'] or 'no place'} in vCenter instead of {places[name]}")
+        if row["root_password"] != "wanted":
+            wrong.append(f"{name}: its root password is the {row['root_password']} one instead of the wanted one")
         if row["machine"] != "running":
             wrong.append(f"{name}: its machine is {row['machine']} {row['reason']}".rstrip())
     return wrong
