@@ -11,11 +11,16 @@ PYTHON := .lab/venv/bin/python
 # The lab makes network namespaces and starts a PXE server in a container: that needs root.
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=HOSTS)
 
+# As the lab's controller: in its network, and trusting its certificate authority.
+IN_LAB = $(SUDO) nsenter --net=/run/netns/pxelab -- env ANSIBLE_CONFIG=$(CURDIR)/.lab/run/ansible.cfg SSL_CERT_FILE=$(CURDIR)/.lab/run/tls/ca.crt \
+	.lab/venv/bin/ansible-playbook -i inventory/lab
+ARGS ?=
+
 export HOSTS
 PYTHONPATH := tests/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo test lint format bench clean
+.PHONY: help bootstrap demo lab provision retire test lint format bench clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -25,6 +30,15 @@ bootstrap: ## Install what the lab and the tests need (Debian 12/13, Ubuntu 22.0
 
 demo: bootstrap ## Install HOSTS stand-in machines (default 3) into a simulated vCenter, see the table it ends with
 	@$(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab demo
+
+lab: bootstrap ## Start the lab of inventory/lab and leave it running: three machines that nobody has installed yet
+	@$(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab up
+
+provision: ## Run provision.yml on the running lab: make provision ARGS='--limit esx01.lab.example --check --diff'
+	@$(IN_LAB) pxemanager.esxi.provision $(ARGS)
+
+retire: ## Run retire.yml on the running lab: make retire ARGS='--limit esx01.lab.example'
+	@$(IN_LAB) pxemanager.esxi.retire $(ARGS)
 
 test: bootstrap ## Run every check and test; STAGES="lint unit" runs only those
 	@$(PYTHON) tests/stages.py $(STAGES)

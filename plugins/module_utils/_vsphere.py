@@ -120,7 +120,7 @@ def parse_each(
         if name.lower() in parsed:
             first, _unused = parsed[name.lower()]
             parsed[name.lower()] = (first, None)
-            for twice in {first, name}:
+            for twice in sorted({first, name}):
                 results.fail(twice, f"The host {name} is in the list twice: give it once.", action="none")
             continue
         try:

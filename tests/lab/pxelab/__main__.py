@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="pxelab", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    hosts = int(os.environ.get("HOSTS") or 3)
+    hosts = os.environ.get("HOSTS") or "3"  # argparse turns a text into the type of the option, and says what is wrong
     demo = commands.add_parser("demo")
     demo.add_argument(
         "--hosts", type=int, default=hosts, help="how many (default 3, or the variable HOSTS; at most 50)"

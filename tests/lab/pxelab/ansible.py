@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +22,8 @@ from pathlib import Path
 from . import net, paths, procs, vcenter
 
 COLLECTION = "pxemanager.esxi"
+#: Sockets of SSH connections. Their paths must fit in 108 bytes, which those of a checkout may not.
+CONTROL = Path("/run/pxelab-ssh")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RECAP = re.compile(r"^(?P<host>\S+)\s+: (?P<counts>(?:\w+=\d+\s*)+)$")
 
@@ -64,14 +65,13 @@ class Controller:
 
     def __init__(self, show: Callable[[str], None] | None = None) -> None:
         self._show = show or (lambda text: None)
-        # a short path of its own: the socket's must fit in 108 bytes
-        self._control = Path(tempfile.mkdtemp(prefix="pxelab-ssh-"))
         self._program = Path(sys.executable).with_name("ansible-playbook")
         self._running: subprocess.Popen[str] | None = None
 
     def environment(self) -> dict[str, str]:
         """What a person would have in the environment and in ansible.cfg."""
         config = paths.RUN / "ansible.cfg"
+        CONTROL.mkdir(mode=0o700, exist_ok=True)
         paths.write_text(
             config,
             f"""\
@@ -83,7 +83,7 @@ retry_files_enabled = false
 nocows = true
 [ssh_connection]
 pipelining = true
-control_path_dir = {self._control}
+control_path_dir = {CONTROL}
 ssh_args = -C -o ControlMaster=auto -o ControlPersist=60s
 """,
         )
@@ -157,9 +157,14 @@ ssh_args = -C -o ControlMaster=auto -o ControlPersist=60s
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._running.pid, signal.SIGKILL)
             self._running.wait()
-        for socket in self._control.glob("*"):
-            procs.run(["ssh", "-F", "none", "-O", "exit", "-S", socket, "pxelab"], check=False, timeout=10)
-        shutil.rmtree(self._control, ignore_errors=True)
+        close_connections()
+
+
+def close_connections() -> None:
+    """End the SSH connections that Ansible keeps open for its next run."""
+    for socket in CONTROL.glob("*"):
+        procs.run(["ssh", "-F", "none", "-O", "exit", "-S", socket, "pxelab"], check=False, timeout=10)
+    shutil.rmtree(CONTROL, ignore_errors=True)
 
 
 class _Killer:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import inventory, medium, net, paths, procs, rootfs, sandbox, server, sitedhcp, supervisor, vcenter
-from .ansible import Controller
+from .ansible import Controller, close_connections
 from .errors import LabError
 from .inventory import Planned, Secrets
 from .lock import Lock
@@ -115,6 +115,7 @@ class Lab:
 
 def take_down() -> None:
     """End what a lab of this checkout left: its processes by their pid files, mounts and namespaces."""
+    close_connections()
     procs.stop(MACHINES, grace=25.0)
     vcenter.stop()
     server.stop()

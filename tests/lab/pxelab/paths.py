@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
-LAB = Path(os.environ.get("PXELAB_DIR", str(ROOT / ".lab")))
+LAB = ROOT / ".lab"
 CACHE = LAB / "cache"
 COLLECTIONS = LAB / "collections"
 RUN = LAB / "run"

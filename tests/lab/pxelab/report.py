@@ -20,7 +20,12 @@ _COLUMNS = ("host", "firmware", "mode", "stage", "installs", "loops", "vCenter")
 def rows(lab: Lab) -> list[dict[str, Any]]:
     """One record for each host, from three independent sources: the status file and the mode link on the server, the
     machine's own counters, and vCenter's inventory."""
-    members = vcenter.hosts(lab.passwords.vcenter)
+    try:
+        members = vcenter.hosts(lab.passwords.vcenter)
+    except Exception as error:
+        # the rest of the table is what tells why
+        lab.say(f"vCenter does not answer: {error}")
+        members = {}
     found = []
     for one in lab.hosts:
         machine = lab.machine(one.name)

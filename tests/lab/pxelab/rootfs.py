@@ -92,6 +92,9 @@ def ensure() -> Path:
         shutil.rmtree(fresh, ignore_errors=True)
         raise LabError(f"mmdebstrap failed with {code}; see {log}")
     _finish(fresh)
+    for old in paths.CACHE.glob("rootfs-*"):
+        if old not in (tree, fresh):
+            shutil.rmtree(old, ignore_errors=True)
     fresh.rename(tree)
     return tree
 

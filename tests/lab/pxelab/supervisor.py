@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,16 @@ from .machine import Machine
 
 ACTIONS = ("on", "off", "cycle", "netboot")
 _MAX_REQUEST = 65536
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """A name of a socket that fits into the 108 bytes that the kernel takes, however deep the checkout lies."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def write_spec(machines: Iterable[Hardware], *, busybox: Path, python_tree: Path | None, retry_seconds: float) -> None:
@@ -115,7 +125,8 @@ class Supervisor:
         threads = [threading.Thread(target=machine.run, name=name) for name, machine in self.machines.items()]
         paths.POWER_SOCKET.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(os.fspath(paths.POWER_SOCKET))
+        with _short(paths.POWER_SOCKET) as address:
+            listener.bind(address)
         paths.POWER_SOCKET.chmod(0o600)
         listener.listen(64)
         listener.settimeout(0.5)
@@ -141,7 +152,8 @@ def press(action: str, names: list[str]) -> str:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(10)
         try:
-            connection.connect(os.fspath(paths.POWER_SOCKET))
+            with _short(paths.POWER_SOCKET) as address:
+                connection.connect(address)
             connection.sendall(json.dumps({"action": action, "names": names}).encode() + b"\n")
             with connection.makefile("rb") as stream:
                 reply = json.loads(stream.readline())

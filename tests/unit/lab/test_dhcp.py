@@ -88,3 +88,23 @@ def test_what_each_client_says_it_is() -> None:
     assert http[dhcp.CLIENT_ARCH] == b"\0\x10" and http[dhcp.VENDOR_CLASS].startswith(b"HTTPClient:Arch:00016:")
     assert dhcp.IPXE_UEFI.options(uuid)[dhcp.USER_CLASS] == b"iPXE"
     assert dhcp.CLIENT_ARCH not in dhcp.INSTALLED.options(uuid)
+
+
+@pytest.mark.parametrize(
+    ("option_43", "server", "item"),
+    [
+        # what dnsmasq sends to a BIOS for one pxe-service, and to UEFI (nothing)
+        (
+            b"\x06\x01\x03\n\x04\x00PXE\x08\x07\x80\x00\x01\xc0\xa8M\n\t\r\x80\x00\nPXE server\xff",
+            "192.168.77.10",
+            b"\x47\x04\x80\x00\x00\x00\xff",
+        ),
+        (b"", "192.168.77.11", b""),
+        (b"\x09\xff", "192.168.77.11", b""),
+    ],
+)
+def test_a_proxy_without_a_boot_file_is_asked_for_the_first_entry_of_its_menu(
+    option_43: bytes, server: str, item: bytes
+) -> None:
+    offer = dhcp.Packet(2, 1, ACK.mac, {dhcp.SERVER_ID: b"\xc0\xa8M\x0b", dhcp.VENDOR_SPECIFIC: option_43})
+    assert dhcp.proxy_of(offer) == dhcp.Proxy(server, item)

@@ -496,7 +496,7 @@ def test_what_a_killed_import_still_writes_is_waited_for(server, monkeypatch):
     server.store(never).refreshed()
     assert server.leftovers() == []
     left.mkdir()
-    monkeypatch.setattr(shutil, "rmtree", lambda path: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    monkeypatch.setattr(shutil, "rmtree", lambda path: (nothing for nothing in ()).throw(OSError(errno.EIO, "broken")))
     with pytest.raises(OSError, match="broken"):
         server.store(never).refreshed()
 
