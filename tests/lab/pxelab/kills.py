@@ -72,7 +72,7 @@ def run(lab: Lab, count: int, kills: int, seed: int | None) -> list[str]:
     killer.start()
     try:
         # half of the time is the PXE server's own set-up
-        killed = _play(lab, problems, "install", [chance.uniform(2.0, 40.0) for _ in range(kills)])
+        killed = _play(lab, problems, "install", [chance.uniform(2.0, 40.0) for _kill in range(kills)])
         found = report.rows(lab)
         problems += report.check_installed(lab, found)
         if not problems:
@@ -80,7 +80,7 @@ def run(lab: Lab, count: int, kills: int, seed: int | None) -> list[str]:
             target = lab.hosts[0].name
             request = ("--limit", target, "-e", "esxi_host_reinstall=killed-in-between")
             # the worst moment first: the host is armed, and nobody has told its machine
-            moments: list[float | str] = [BEFORE_POWER, *(chance.uniform(2.0, 9.0) for _ in range(kills))]
+            moments: list[float | str] = [BEFORE_POWER, *(chance.uniform(2.0, 9.0) for _kill in range(kills))]
             killed += _play(lab, problems, "reinstall", moments, *request)
             found = report.rows(lab)
             for row in found:

@@ -46,7 +46,7 @@ def config(mode: str, hosts: Iterable[Planned]) -> str:
         "log-dhcp",
         "log-facility=-",
         "dhcp-authoritative",
-        f"dhcp-range={net.SUBNET.split('/')[0]},static,255.255.255.0,1h",
+        f"dhcp-range={net.SUBNET.partition('/')[0]},static,255.255.255.0,1h",
     ]
     for one in hosts:
         address = one.variables["esxi_host_network"].get("boot_address", one.address)
