@@ -44,6 +44,11 @@ def pytest(directory: str) -> list[str]:
     return [sys.executable, "-m", "pytest", directory, "-q", "-p", "no:cacheprovider"]
 
 
+def pxelab(*arguments: str) -> list[str]:
+    """Return the command for a run of the lab."""
+    return as_root(["env", f"PYTHONPATH={ROOT / 'tests' / 'lab'}", sys.executable, "-m", "pxelab", *arguments])
+
+
 def as_root(command: list[str]) -> list[str]:
     """Return the command, through sudo where this process is not root."""
     if os.geteuid() == 0:
@@ -71,7 +76,10 @@ STAGES: dict[str, list[str]] = {
     # Tests.
     "unit": pytest("tests/unit"),
     "integration": as_root(pytest("tests/integration")),
-    "lab": as_root(["env", f"PYTHONPATH={ROOT / 'tests' / 'lab'}", sys.executable, "-m", "pxelab", "demo"]),
+    "lab": pxelab("demo"),
+    "lab-faults": pxelab("faults"),
+    # Two hosts, a few kills: what it is for is that the next run finishes the job.
+    "lab-kill": pxelab("kill", "--kills", "2", "--seed", "1"),
 }
 GROUPS = {"lint": list(STAGES)[: list(STAGES).index("sanity-2.19")], "sanity": ["sanity-2.19", "sanity-2.21"]}
 
