@@ -33,7 +33,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere import (
     VsphereError,
     describe_fault,
     fault_kinds,
-    is_host_name,
+    parse_address,
     read_inventory,
     run_tasks,
 )
@@ -71,16 +71,8 @@ class HostToAdd:
     @classmethod
     def parse(cls, options: t.Mapping[str, t.Any]) -> HostToAdd:
         """From a host's options. Raises DefinitionError with every mistake that is in them."""
-        errors = []
-        name = str(options.get("name") or "")
-        if not is_host_name(name):
-            errors.append(f"{name!r} is no host name.")
-        address = str(options.get("address") or name)
-        if not is_host_name(address):
-            errors.append(f"address {address!r} is no host name or IP address.")
-        port = 443 if options.get("port") is None else int(options["port"])
-        if not 0 < port < 65536:
-            errors.append(f"port {port} is not between 1 and 65535.")
+        errors: list[str] = []
+        name, address, port = parse_address(options, errors)
         if not options.get("password"):
             errors.append("No password is given: vCenter logs in to the host once, with username and password.")
         if not options.get("datacenter"):

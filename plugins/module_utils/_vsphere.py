@@ -105,6 +105,20 @@ def is_host_name(text: str) -> bool:
     return True
 
 
+def parse_address(options: t.Mapping[str, t.Any], errors: list[str]) -> tuple[str, str, int]:
+    """Name, address and port of a host's API, from its options; adds a sentence to ``errors`` for each mistake."""
+    name = str(options.get("name") or "")
+    if not is_host_name(name):
+        errors.append(f"{name!r} is no host name.")
+    address = str(options.get("address") or name)
+    if not is_host_name(address):
+        errors.append(f"address {address!r} is no host name or IP address.")
+    port = 443 if options.get("port") is None else int(options["port"])
+    if not 0 < port < 65536:
+        errors.append(f"port {port} is not between 1 and 65535.")
+    return name, address, port
+
+
 def parse_each(
     definitions: t.Iterable[t.Mapping[str, t.Any]],
     parse: t.Callable[[t.Mapping[str, t.Any]], Definition],
