@@ -5,31 +5,38 @@
 # Short names for what tests/bootstrap.sh, nox and the lab do.
 
 HOSTS ?= 3
+FIRMWARE ?= bios,uefi
 STAGES ?=
 
 PYTHON := .lab/venv/bin/python
 # The lab makes network namespaces and starts a PXE server in a container: that needs root.
-SUDO := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=HOSTS)
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=HOSTS,FIRMWARE)
 
 # As the lab's controller: in its network, and trusting its certificate authority.
 IN_LAB = $(SUDO) nsenter --net=/run/netns/pxelab -- env ANSIBLE_CONFIG=$(CURDIR)/.lab/run/ansible.cfg SSL_CERT_FILE=$(CURDIR)/.lab/run/tls/ca.crt \
 	.lab/venv/bin/ansible-playbook -i inventory/lab
 ARGS ?=
 
-export HOSTS
+export HOSTS FIRMWARE
 PYTHONPATH := tests/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo lab provision retire test lint format bench clean
+.PHONY: help bootstrap bootstrap-vm demo demo-vm lab provision retire test test-firmware lint format bench clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 bootstrap: ## Install what the lab and the tests need (Debian 12/13, Ubuntu 22.04/24.04)
 	@tests/bootstrap.sh
 
+bootstrap-vm: ## Install what virtual machines with real firmware need besides
+	@tests/bootstrap.sh vm
+
 demo: bootstrap ## Install HOSTS stand-in machines (default 3) into a simulated vCenter, see the table it ends with
 	@$(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab demo
+
+demo-vm: bootstrap-vm ## The same with real firmware: virtual machines, FIRMWARE=bios,uefi (or uefi-http, ipxe, all)
+	@$(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab firmware
 
 lab: bootstrap ## Start the lab of inventory/lab and leave it running: three machines that nobody has installed yet
 	@$(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab up
@@ -40,8 +47,11 @@ provision: ## Run provision.yml on the running lab: make provision ARGS='--limit
 retire: ## Run retire.yml on the running lab: make retire ARGS='--limit esx01.lab.example'
 	@$(IN_LAB) pxemanager.esxi.retire $(ARGS)
 
-test: bootstrap ## Run every check and test; STAGES="lint unit" runs only those
+test: bootstrap-vm ## Run every check and test; STAGES="lint unit" runs only those
 	@$(PYTHON) tests/stages.py $(STAGES)
+
+test-firmware: bootstrap-vm ## All that real firmware shows: every way in, 20 reboots, power cuts (about an hour)
+	@$(PYTHON) tests/stages.py test-firmware
 
 lint: bootstrap ## Run the checks that execute nothing: format, style, types, documentation, licences, ansible-lint
 	@$(PYTHON) tests/stages.py lint

@@ -82,9 +82,12 @@ flock 9
 
 if command -v dpkg-query >/dev/null; then
     packages=(ca-certificates git python3)
-    if [ -f "$root/tests/lab/packages.txt" ]; then
-        mapfile -t -O "${#packages[@]}" packages < <(packages_of "$root/tests/lab/packages.txt")
-    fi
+    lists=("$root/tests/lab/packages.txt")
+    # "bootstrap.sh vm": virtual machines with real firmware as well
+    if [ "${1:-}" = vm ]; then lists+=("$root/tests/lab/packages-vm.txt"); fi
+    for list in "${lists[@]}"; do
+        mapfile -t -O "${#packages[@]}" packages < <(packages_of "$list")
+    done
     install_packages "${packages[@]}"
     # Ubuntu 22.04: its python3 is 3.10, and 3.11 is a package beside it.
     [ -n "$(find_python)" ] || install_packages "python3.$oldest_minor"

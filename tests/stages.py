@@ -80,8 +80,22 @@ STAGES: dict[str, list[str]] = {
     "lab-faults": pxelab("faults"),
     # Two hosts, a few kills: what it is for is that the next run finishes the job.
     "lab-kill": pxelab("kill", "--kills", "2", "--seed", "1"),
+    # Real firmware, emulated: one pass of what most machines are.
+    "firmware": pxelab("firmware", "--firmware", "bios,uefi", "--reboots", "1"),
 }
-GROUPS = {"lint": list(STAGES)[: list(STAGES).index("sanity-2.19")], "sanity": ["sanity-2.19", "sanity-2.21"]}
+# What takes too long for every change; `make test-firmware` runs it.
+LONG_STAGES: dict[str, list[str]] = {
+    "firmware-reboots": pxelab("firmware", "--firmware", "bios,uefi", "--reboots", "20"),
+    "firmware-http": pxelab("firmware", "--firmware", "uefi-http", "--reboots", "2"),
+    "firmware-ipxe": pxelab("firmware", "--firmware", "ipxe", "--reboots", "2"),
+    "firmware-flaps": pxelab("flaps"),
+}
+ALL_STAGES = STAGES | LONG_STAGES
+GROUPS = {
+    "lint": list(STAGES)[: list(STAGES).index("sanity-2.19")],
+    "sanity": ["sanity-2.19", "sanity-2.21"],
+    "test-firmware": list(LONG_STAGES),
+}
 
 
 @dataclass
@@ -98,7 +112,7 @@ class Outcome:
 def count(stage: str, returncode: int, output: str) -> tuple[int, int]:
     """Return how many tests passed and failed."""
     closing = [line for line in output.splitlines() if re.search(r"\d+ (passed|failed|errors?)\b.* in [\d.]+s", line)]
-    if "pytest" not in STAGES[stage] or not closing:
+    if "pytest" not in ALL_STAGES[stage] or not closing:
         return (1, 0) if returncode == 0 else (0, 1)
     numbers = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", closing[-1])}
     failed = numbers.get("failed", 0) + numbers.get("error", 0)
@@ -108,11 +122,11 @@ def count(stage: str, returncode: int, output: str) -> tuple[int, int]:
 def run(stage: str) -> Outcome:
     """Run one stage and say how it went."""
     log = LOGS / f"{stage}.log"
-    print(f"{stage:<14}", end="", flush=True)
+    print(f"{stage:<17}", end="", flush=True)
     started = time.monotonic()
     with log.open("wb") as file:
         returncode = subprocess.run(
-            STAGES[stage],
+            ALL_STAGES[stage],
             cwd=ROOT,
             env={**os.environ, **ADDED_ENVIRONMENT},
             stdin=subprocess.DEVNULL,
@@ -140,9 +154,9 @@ def run(stage: str) -> Outcome:
 def main(names: t.Sequence[str]) -> int:
     """Run the named stages, all without a name; return the exit code."""
     chosen = [stage for name in names or STAGES for stage in GROUPS.get(name, [name])]
-    unknown = [stage for stage in chosen if stage not in STAGES]
+    unknown = [stage for stage in chosen if stage not in ALL_STAGES]
     if unknown:
-        known = ", ".join([*GROUPS, *STAGES])
+        known = ", ".join([*GROUPS, *ALL_STAGES])
         print(f"No such stage: {', '.join(unknown)}. There are: {known}", file=sys.stderr)
         return 2
     LOGS.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,8 @@ _ABOUT = """\
 A site in a box: PXE server, vCenter and stand-in machines in network namespaces of their own. Run it as root.
 
   demo     install all hosts, run again, reinstall one; a table and .lab/report.json; exit code 1 when anything is wrong
+  firmware real firmware: BIOS and UEFI machines from blank disks to vCenter, rebooted, reinstalled
+  flaps    real firmware: power lost at the worst moments, pbconnect silent for a while
   faults   hosts that fail, each in its own way, beside good ones
   kill     the same job with ansible-playbook and pbconnect killed in between
   up       start the lab and leave it running until Ctrl-C (or 'down' from elsewhere)
@@ -56,6 +58,15 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up")
     up.add_argument("--hosts", type=int, default=hosts)
     up.add_argument("--provision", action="store_true", help="also run pxe_server.yml and provision.yml")
+    firmware = commands.add_parser("firmware")
+    firmware.add_argument(
+        "--firmware",
+        default=os.environ.get("FIRMWARE") or "bios,uefi",
+        help="bios, uefi, uefi-http, ipxe with commas between them, or all (default bios,uefi, or FIRMWARE)",
+    )
+    firmware.add_argument("--reboots", type=int, default=1, help="power cycles of the installed machines (default 1)")
+    firmware.add_argument("--pictures", type=Path, help="a folder for pictures of the machines' screens")
+    commands.add_parser("flaps")
     commands.add_parser("faults")
     kill = commands.add_parser("kill")
     kill.add_argument("--hosts", type=int, default=hosts)
@@ -64,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("down")
     commands.add_parser("status")
     power = commands.add_parser("power")
-    power.add_argument("action", choices=("cycle", "on", "off", "netboot"))
+    power.add_argument("action", choices=("cycle", "on", "off", "netboot", "thaw"))
     power.add_argument("names", nargs="+", metavar="NAME")
     return parser
 
@@ -101,6 +112,21 @@ def _verdict(problems: list[str]) -> int:
     return 1
 
 
+def _firmware(options: argparse.Namespace) -> int:
+    from . import firmware_runs, lab
+
+    asked = options.firmware.split(",")
+    kinds = list(firmware_runs.KINDS) if asked == ["all"] else asked
+    unknown = [kind for kind in kinds if kind not in firmware_runs.KINDS]
+    if unknown:
+        raise LabError(f"--firmware: {unknown[0]} is none of {', '.join(firmware_runs.KINDS)}, all")
+    problems = []
+    for some in firmware_runs.rounds(kinds):
+        with lab.running(_say) as one:
+            problems += firmware_runs.run(one, some, reboots=options.reboots, pictures=options.pictures)
+    return _verdict(problems)
+
+
 def _run(options: argparse.Namespace) -> int:
     if options.command == "power":
         # called by the playbook for each host: only what it needs is loaded
@@ -108,7 +134,7 @@ def _run(options: argparse.Namespace) -> int:
 
         _say(supervisor.press(options.action, options.names))
         return 0
-    from . import demo, faults, kills, lab, report
+    from . import demo, faults, flaps, kills, lab, report
 
     if options.command == "down":
         lab.down(_say)
@@ -118,9 +144,13 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if not 1 <= getattr(options, "hosts", 1) <= 50:
         raise LabError("--hosts: 1 to 50")
+    if options.command == "firmware":
+        return _firmware(options)
     with lab.running(_say) as one:
         if options.command == "up":
             return _up(one, options.hosts, options.provision)
+        if options.command == "flaps":
+            return _verdict(flaps.run(one))
         if options.command == "faults":
             return _verdict(faults.run(one))
         if options.command == "kill":

@@ -23,9 +23,9 @@ def run(lab: Lab, count: int, *, dhcp: str = "dnsmasq") -> list[str]:
     lab.start(inventory.plan(count, kinds), settings=SETTINGS, dhcp=dhcp)
     problems: list[str] = []
     more: dict[str, Any] = {}
-    found = _install(lab, problems)
+    found = install(lab, problems)
     if not problems:
-        more["second_run"] = _again(lab, found, problems)
+        more["second_run"] = again(lab, found, problems)
     if not problems:
         more["reinstall"] = _reinstall(lab, problems)
     found = report.rows(lab)
@@ -34,7 +34,8 @@ def run(lab: Lab, count: int, *, dhcp: str = "dnsmasq") -> list[str]:
     return problems
 
 
-def _install(lab: Lab, problems: list[str]) -> list[dict[str, Any]]:
+def install(lab: Lab, problems: list[str]) -> list[dict[str, Any]]:
+    """Set up the PXE server and provision all hosts; what did not hold is added to ``problems``."""
     for playbook in ("pxe_server", "provision"):
         lab.say(f"ansible-playbook pxemanager.esxi.{playbook}")
         with lab.phase(playbook):
@@ -50,7 +51,8 @@ def _install(lab: Lab, problems: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _again(lab: Lab, before: list[dict[str, Any]], problems: list[str]) -> dict[str, Any]:
+def again(lab: Lab, before: list[dict[str, Any]], problems: list[str]) -> dict[str, Any]:
+    """Run the playbook once more: nothing may change, and no machine may boot."""
     lab.say("ansible-playbook pxemanager.esxi.provision, a second time: nothing may change")
     with lab.phase("second_run"):
         result = lab.controller.play("provision", log="second-run")

@@ -32,6 +32,8 @@ class Hardware:
     cut_off: bool = False
     failing_commands: tuple[str, ...] = ()
     options: dict[str, str] = field(default_factory=dict)
+    #: a virtual machine with real firmware (see ``virtual``) instead of a stand-in
+    virtual: bool = False
 
 
 def network_boot(hardware: Hardware, console: Console) -> Loaded:

@@ -111,11 +111,17 @@ def _write(name: str, data: object) -> None:
 
 
 def write(
-    hosts: Iterable[Planned], passwords: Secrets, *, settings: dict[str, Any] | None = None, dhcp: str = "dnsmasq"
+    hosts: Iterable[Planned],
+    passwords: Secrets,
+    *,
+    settings: dict[str, Any] | None = None,
+    dhcp: str = "dnsmasq",
+    server_settings: dict[str, Any] | None = None,
 ) -> Path:
     """Write the inventory folder for these hosts and return it.
 
-    ``settings`` are further variables of all hosts, ``dhcp`` is the PXE server's pxe_server_dhcp_mode.
+    ``settings`` are further variables of all hosts, ``server_settings`` of the PXE server (``None`` as a value takes a
+    variable away), ``dhcp`` is the PXE server's pxe_server_dhcp_mode.
     """
     shutil.rmtree(paths.INVENTORY, ignore_errors=True)
     planned = list(hosts)
@@ -126,22 +132,20 @@ def write(
             "esxi_hosts": {"hosts": {one.name: None for one in planned}},
         },
     )
-    _write(
-        "group_vars/pxe_servers.yml",
-        {
-            "ansible_host": net.SERVER_ADDRESS,
-            "ansible_user": "root",
-            "ansible_python_interpreter": "/usr/bin/python3",
-            "ansible_ssh_common_args": " ".join(server.ssh_options()),
-            "pxe_server_interface": net.SERVER_INTERFACE,
-            "pxe_server_address": net.SERVER_ADDRESS,
-            "pxe_server_subnet": net.SUBNET,
-            "pxe_server_dhcp_mode": dhcp,
-            "pxe_server_gateway": net.CONTROLLER_ADDRESS,
-            "pxe_server_pxelinux_dir": server.PXELINUX_DIR,
-            "pxe_server_images": [{"name": IMAGE, "src": ISO}],
-        },
-    )
+    of_server = {
+        "ansible_host": net.SERVER_ADDRESS,
+        "ansible_user": "root",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_ssh_common_args": " ".join(server.ssh_options()),
+        "pxe_server_interface": net.SERVER_INTERFACE,
+        "pxe_server_address": net.SERVER_ADDRESS,
+        "pxe_server_subnet": net.SUBNET,
+        "pxe_server_dhcp_mode": dhcp,
+        "pxe_server_gateway": net.CONTROLLER_ADDRESS,
+        "pxe_server_pxelinux_dir": server.PXELINUX_DIR,
+        "pxe_server_images": [{"name": IMAGE, "src": ISO}],
+    } | (server_settings or {})
+    _write("group_vars/pxe_servers.yml", {key: value for key, value in of_server.items() if value is not None})
     _write(
         "group_vars/esxi_hosts.yml",
         {

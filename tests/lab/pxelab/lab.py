@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import inventory, medium, net, paths, procs, rootfs, sandbox, server, sitedhcp, supervisor, vcenter
+from . import guest, inventory, medium, net, paths, procs, rootfs, sandbox, server, sitedhcp, supervisor, vcenter
 from .ansible import Controller, close_connections
 from .errors import LabError
 from .inventory import Planned, Secrets
@@ -47,10 +47,18 @@ class Lab:
         finally:
             self.seconds[name] = round(time.monotonic() - started, 1)
 
-    def start(self, hosts: Iterable[Planned], *, settings: dict[str, Any] | None = None, dhcp: str = "dnsmasq") -> None:
+    def start(
+        self,
+        hosts: Iterable[Planned],
+        *,
+        settings: dict[str, Any] | None = None,
+        dhcp: str = "dnsmasq",
+        server_settings: dict[str, Any] | None = None,
+    ) -> None:
         """Bring everything up: network, PXE server, vCenter, machines, inventory.
 
         ``dhcp`` is the role's pxe_server_dhcp_mode; with another than ``dnsmasq`` the site has its own DHCP server.
+        ``settings`` and ``server_settings`` are further variables of the hosts and of the PXE server.
         """
         self.hosts = list(hosts)
         with self.phase("prepare"):
@@ -58,15 +66,16 @@ class Lab:
             self.say("preparing: the PXE server's tree, the vCenter simulator, the installer medium")
             tree = rootfs.ensure()
             vcsim = vcenter.program()
-            iso = make_medium()
+            iso = guest.make_iso(vcsim) if any(one.hardware.virtual for one in self.hosts) else make_medium()
         with self.phase("start"):
             self.say(f"starting: network, PXE server, vCenter and {len(self.hosts)} machines")
             net.create_centre()
             net.create_server()
             for one in self.hosts:
-                net.create_machine(one.hardware.number, one.hardware.macs)
+                create = net.create_taps if one.hardware.virtual else net.create_machine
+                create(one.hardware.number, one.hardware.macs)
             paths.write_json(SECRETS, dataclasses.asdict(self.passwords), 0o600)
-            inventory.write(self.hosts, self.passwords, settings=settings, dhcp=dhcp)
+            inventory.write(self.hosts, self.passwords, settings=settings, dhcp=dhcp, server_settings=server_settings)
             sitedhcp.start(dhcp, self.hosts)
             server.start(tree)
             copy = server.path(inventory.ISO)

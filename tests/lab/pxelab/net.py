@@ -50,6 +50,11 @@ def namespaces() -> list[str]:
     return [name for name in names if name == PREFIX or name.startswith(f"{PREFIX}-")]
 
 
+def port(number: int, index: int) -> str:
+    """The bridge's port for a NIC of a machine."""
+    return f"m{number:02d}e{index}"
+
+
 def _in(namespace: str, commands: Iterable[str]) -> None:
     """Run ip(8) commands in a namespace, all in one process: 50 machines are 150 of them."""
     run(["ip", "-n", namespace, "-batch", "-"], text="\n".join(commands) + "\n")
@@ -97,7 +102,17 @@ def create_machine(number: int, macs: Iterable[str]) -> None:
     run(["ip", "netns", "add", namespace])
     _in(namespace, ["link set lo up"])
     for index, mac in enumerate(macs):
-        _plug(namespace, f"eth{index}", f"m{number:02d}e{index}", mac)
+        _plug(namespace, f"eth{index}", port(number, index), mac)
+
+
+def create_taps(number: int, macs: Iterable[str]) -> None:
+    """Ports of the bridge that a virtual machine opens itself, one for each of its NICs."""
+    lines = []
+    for index, _mac in enumerate(macs):
+        name = port(number, index)
+        lines += [f"tuntap add dev {name} mode tap", f"link set {name} master {BRIDGE} up"]
+    for line in lines:
+        run(["ip", "-n", CENTRE, *line.split()])
 
 
 def delete_all() -> None:

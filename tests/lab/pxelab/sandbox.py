@@ -40,7 +40,7 @@ STAND_INS = (
 CALLS = "var/log/stand-in-calls.log"
 REBOOT_ASKED = "var/run/reboot-asked"
 
-_STAND_IN = r"""#!/bin/sh
+STAND_IN = r"""#!/bin/sh
 # stand-in for an ESXi command: remembers the call; /etc/stand-in-fails holds beginnings of calls that must fail
 call="${0##*/}"
 for word in "$@"; do
@@ -101,7 +101,7 @@ class Sandbox:
         for applet in applets:
             if applet != "busybox":
                 (self.root / "bin" / applet).symlink_to("busybox")
-        self.put("opt/stand-in", _STAND_IN.encode(), 0o755)
+        self.put("opt/stand-in", STAND_IN.encode(), 0o755)
         for command in STAND_INS:
             link = self.root / command.lstrip("/")
             link.unlink(missing_ok=True)

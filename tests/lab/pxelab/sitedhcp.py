@@ -18,22 +18,25 @@ from .inventory import Planned
 PROCESS = "sitedhcp"
 MODES = ("dnsmasq", "proxy", "none")
 _URL = f"http://{net.SERVER_ADDRESS}"
-_BOOT = f"""\
+
+
+def _boot(loader: str) -> str:
+    return f"""\
 dhcp-no-override
 dhcp-match=set:bios,option:client-arch,0
 dhcp-match=set:efi,option:client-arch,7
 dhcp-match=set:efihttp,option:client-arch,16
 dhcp-userclass=set:ipxe,iPXE
 dhcp-boot=tag:bios,pxelinux.0,,{net.SERVER_ADDRESS}
-dhcp-boot=tag:efi,tag:!ipxe,mboot.efi,,{net.SERVER_ADDRESS}
+dhcp-boot=tag:efi,tag:!ipxe,{loader},,{net.SERVER_ADDRESS}
 dhcp-boot=tag:efi,tag:ipxe,{_URL}/boot.ipxe
 dhcp-boot=tag:efihttp,{_URL}/http/mboot.efi
 dhcp-option-force=tag:efihttp,60,HTTPClient
 """
 
 
-def config(mode: str, hosts: Iterable[Planned]) -> str:
-    """The server's dnsmasq configuration."""
+def config(mode: str, hosts: Iterable[Planned], loader: str = "mboot.efi") -> str:
+    """The server's dnsmasq configuration; ``loader`` is what UEFI machines load by TFTP."""
     lines = [
         "port=0",
         f"interface={net.BRIDGE}",
@@ -51,15 +54,15 @@ def config(mode: str, hosts: Iterable[Planned]) -> str:
     for one in hosts:
         address = one.variables["esxi_host_network"].get("boot_address", one.address)
         lines.append(f"dhcp-host={','.join(one.hardware.macs)},{address}")
-    return "\n".join(lines) + "\n" + (_BOOT if mode == "none" else "")
+    return "\n".join(lines) + "\n" + (_boot(loader) if mode == "none" else "")
 
 
-def start(mode: str, hosts: Iterable[Planned]) -> None:
+def start(mode: str, hosts: Iterable[Planned], loader: str = "mboot.efi") -> None:
     """Start it beside the controller; nothing for the mode in which the PXE server does DHCP itself."""
     if mode == "dnsmasq":
         return
     path = paths.RUN / "sitedhcp.conf"
-    paths.write_text(path, config(mode, hosts))
+    paths.write_text(path, config(mode, hosts, loader))
     procs.start(
         PROCESS,
         ["dnsmasq", "--keep-in-foreground", f"--conf-file={path}"],

@@ -20,8 +20,9 @@ from . import paths
 from .errors import LabError
 from .firmware import Hardware
 from .machine import Machine
+from .virtual import VirtualMachine
 
-ACTIONS = ("on", "off", "cycle", "netboot")
+ACTIONS = ("on", "off", "cycle", "netboot", "thaw")
 _MAX_REQUEST = 65536
 
 
@@ -70,15 +71,19 @@ class Supervisor:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         python_tree = Path(spec["python_tree"]) if spec["python_tree"] else None
-        self.machines = {
-            record["name"]: Machine(
-                hardware_of(record),
-                busybox=Path(spec["busybox"]),
-                python_tree=python_tree,
-                retry_seconds=spec["retry_seconds"],
+        self.machines: dict[str, Machine | VirtualMachine] = {}
+        for record in spec["machines"]:
+            hardware = hardware_of(record)
+            self.machines[hardware.name] = (
+                VirtualMachine(hardware)
+                if hardware.virtual
+                else Machine(
+                    hardware,
+                    busybox=Path(spec["busybox"]),
+                    python_tree=python_tree,
+                    retry_seconds=spec["retry_seconds"],
+                )
             )
-            for record in spec["machines"]
-        }
         self._over = threading.Event()
 
     def answer(self, request: object) -> dict[str, Any]:
@@ -135,7 +140,9 @@ class Supervisor:
             thread.start()
         server.start()
         for machine in self.machines.values():
-            machine.power("on")
+            # a virtual one would only burn the processor until there is something to boot
+            if not machine.hardware.virtual:
+                machine.power("on")
             self._over.wait(0.05)
         while not self._over.wait(3600):
             pass
