@@ -80,7 +80,7 @@ attempt=0
 # not wget's own -T: Debian's busybox crashes of it
 until timeout 30 wget -q -O $ks "$url"; do
     attempt=$((attempt + 1))
-    [ $attempt -lt 5 ] || stop "cannot read the kickstart"
+    [ $attempt -lt 10 ] || stop "cannot read the kickstart"
     sleep $attempt
 done
 say "event began $mac"

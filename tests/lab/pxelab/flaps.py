@@ -20,7 +20,7 @@ from .lab import Lab
 SERVICE = "esxi-pbconnect.service"
 #: Seconds for hosts that will never get further by themselves.
 GIVE_UP = 150
-_SILENCE = 25.0
+_SILENCE = 20.0
 
 
 @dataclass(frozen=True)
