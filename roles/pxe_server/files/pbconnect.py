@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import collections
 import concurrent.futures
 import datetime
 import functools
@@ -35,8 +36,10 @@ from aiohttp import web
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._pbconnect import (
     MAX_BODY,
+    Ack,
     Pbconnect,
     Rejected,
+    Report,
     parse_notification,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import (
@@ -45,12 +48,15 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._server import (
     ServerConfig,
     load,
 )
+from ansible_collections.pxemanager.esxi.plugins.module_utils._store import LockTimeout
 
 _Result = t.TypeVar("_Result")
 _Handler = t.Callable[[web.Request], t.Awaitable[web.StreamResponse]]
 
-# Threads only wait for the disk. Several at once let the file system write one journal entry for many of them.
-_WORKERS = 16
+# Threads for what is not a notification, or has to wait for a lock. More of them would mostly wait for each other.
+_WORKERS = 8
+# So many notifications are brought to disk together, those that came while the last ones were on their way.
+_TOGETHER = 64
 # Seconds.
 _BODY_TIMEOUT = 15.0
 _KEEPALIVE = 30.0
@@ -125,6 +131,9 @@ class Service:
         self._pbconnect = pbconnect
         self._pool = concurrent.futures.ThreadPoolExecutor(_WORKERS, "disk")
         self._problems: frozenset[tuple[str, str]] = frozenset()
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "notify")
+        self._reports: collections.deque[tuple[Report, asyncio.Future[Ack | Exception]]] = collections.deque()
+        self._writing: asyncio.Task[None] | None = None
 
     def application(self) -> web.Application:
         application = web.Application(client_max_size=MAX_BODY, middlewares=[self._errors])
@@ -198,7 +207,7 @@ class Service:
             raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length)
         body = await asyncio.wait_for(request.read(), _BODY_TIMEOUT)
         notification = parse_notification(body)
-        ack = await self._on_disk(self._pbconnect.notify, bearer.group(1), notification, client, _now())
+        ack = await self._take(Report(bearer.group(1), notification, client, _now()))
         _log(
             "notified",
             host=ack.host,
@@ -210,6 +219,41 @@ class Service:
             ms=round((time.monotonic() - begun) * 1000),
         )
         return _answer(200, ok=True, stage=ack.stage, mode=ack.mode)
+
+    async def _take(self, report: Report) -> Ack:
+        """As :meth:`Pbconnect.notify`, together with the notifications that arrive at the same time."""
+        future: asyncio.Future[Ack | Exception] = asyncio.get_running_loop().create_future()
+        self._reports.append((report, future))
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+        outcome = await future
+        if isinstance(outcome, LockTimeout):
+            # A module is at this host: waiting for it must not hold up the others.
+            return await self._on_disk(
+                self._pbconnect.notify, report.token, report.notification, report.client, report.now
+            )
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def _write(self) -> None:
+        """Have what has come brought to disk, then what came meanwhile, until nothing is left."""
+        try:
+            while self._reports:
+                taken = [self._reports.popleft() for _number in range(min(_TOGETHER, len(self._reports)))]
+                outcomes: list[Ack | Exception]
+                try:
+                    outcomes = await asyncio.get_running_loop().run_in_executor(
+                        self._writer, self._pbconnect.notify_all, [report for report, _future in taken]
+                    )
+                except Exception as exc:
+                    outcomes = [exc for _report in taken]
+                for (_report, future), outcome in zip(taken, outcomes):
+                    # Done already: its connection was lost, and nobody waits for the answer.
+                    if not future.done():
+                        future.set_result(outcome)
+        finally:
+            self._writing = None
 
     async def _healthz(self, request: web.Request) -> web.Response:
         healthy = await self._on_disk(self._pbconnect.healthy)
@@ -239,6 +283,7 @@ class Service:
 
     def close(self) -> None:
         """Wait for what is being written."""
+        self._writer.shutdown(wait=True)
         self._pool.shutdown(wait=True)
 
 
@@ -296,6 +341,8 @@ def main() -> None:
     parser.add_argument("--config", default=CONFIG_PATH, help="settings of the PXE server (default: %(default)s)")
     arguments = parser.parse_args()
     logging.getLogger().handlers = [_LibraryLog(logging.WARNING)]
+    # Every file is made with permissions that are written down; a stricter umask has them changed after the fact.
+    os.umask(0o022)
     try:
         asyncio.run(serve(load(arguments.config)))
     except (ConfigError, EsxiPxeError, OSError) as exc:
