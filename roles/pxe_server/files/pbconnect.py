@@ -49,6 +49,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._server import (
     load,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import LockTimeout
+from ansible_collections.pxemanager.esxi.plugins.module_utils._throttle import Throttle
 
 _Result = t.TypeVar("_Result")
 _Handler = t.Callable[[web.Request], t.Awaitable[web.StreamResponse]]
@@ -62,6 +63,13 @@ _BODY_TIMEOUT = 15.0
 _KEEPALIVE = 30.0
 _SHUTDOWN_TIMEOUT = 20.0
 _SWEEP_INTERVAL = 30.0
+
+# An address may be refused so many times, and once more each second. A host stops at the first refusal.
+_REFUSALS = 60
+_REFUSALS_SECONDS = 1.0
+# Bytes of a request line, and of a header: a token has some 250, a kickstart's address 60.
+_MAX_LINE = 2048
+_MAX_HEADER = 4096
 
 _STATUS_OF_REJECTION = {"malformed": 400, "unauthorized": 401, "forbidden": 403, "not_found": 404, "backwards": 409}
 _BARE = re.compile(r"[A-Za-z0-9_.:/+-]+")
@@ -112,10 +120,10 @@ def _client(request: web.Request) -> str:
 
 
 def _answer(status: int, **body: object) -> web.Response:
-    headers = {"Cache-Control": "no-store"}
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    elif status == 503:
+    elif status in (429, 503):
         headers["Retry-After"] = "5"
     return web.json_response(body, status=status, headers=headers)
 
@@ -131,6 +139,7 @@ class Service:
         self._pbconnect = pbconnect
         self._pool = concurrent.futures.ThreadPoolExecutor(_WORKERS, "disk")
         self._problems: frozenset[tuple[str, str]] = frozenset()
+        self._throttle = Throttle(_REFUSALS, _REFUSALS_SECONDS)
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "notify")
         self._reports: collections.deque[tuple[Report, asyncio.Future[Ack | Exception]]] = collections.deque()
         self._writing: asyncio.Task[None] | None = None
@@ -146,11 +155,22 @@ class Service:
     async def _on_disk(self, work: t.Callable[..., _Result], *arguments: object) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(work, *arguments))
 
-    @staticmethod
     @web.middleware
-    async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Every failure becomes an answer and one line in the log, with a word of what was asked but never the path."""
+    async def _errors(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Every failure becomes an answer and one line in the log, with a word of what was asked but never the path.
+
+        An address that is refused again and again gets neither for a while.
+        """
         client = _client(request)
+        if self._throttle.retry_after(client, time.monotonic()) > 0:
+            return _answer(429, ok=False, error="too many requests of this address were refused")
+        answer = await self._answer_or_refusal(request, handler, client)
+        if 400 <= answer.status < 500 and answer.status != 409 and self._throttle.refused(client, time.monotonic()):
+            _log("throttled", "warning", client=client)
+        return answer
+
+    @staticmethod
+    async def _answer_or_refusal(request: web.Request, handler: _Handler, client: str) -> web.StreamResponse:
         asked = {"ks": "kickstart", "pbconnect": "notify"}.get(request.path.split("/")[1], "other")
         try:
             return await handler(request)
@@ -315,7 +335,13 @@ async def serve(config: ServerConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # No access log: its lines are request paths.
-    runner = web.AppRunner(service.application(), access_log=None, keepalive_timeout=_KEEPALIVE)
+    runner = web.AppRunner(
+        service.application(),
+        access_log=None,
+        keepalive_timeout=_KEEPALIVE,
+        max_line_size=_MAX_LINE,
+        max_field_size=_MAX_HEADER,
+    )
     await runner.setup()
     sweeper: asyncio.Task[None] | None = None
     try:
@@ -341,8 +367,6 @@ def main() -> None:
     parser.add_argument("--config", default=CONFIG_PATH, help="settings of the PXE server (default: %(default)s)")
     arguments = parser.parse_args()
     logging.getLogger().handlers = [_LibraryLog(logging.WARNING)]
-    # Every file is made with permissions that are written down; a stricter umask has them changed after the fact.
-    os.umask(0o022)
     try:
         asyncio.run(serve(load(arguments.config)))
     except (ConfigError, EsxiPxeError, OSError) as exc:
