@@ -32,7 +32,7 @@ NOTIFY = "/pbconnect/v1/notify"
 ADDRESS = "192.168.77.21"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def library() -> pathlib.Path:
     """What the role puts on a PXE server: module_utils alone, below the collection's namespace."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="esxi-pxe-library-"))

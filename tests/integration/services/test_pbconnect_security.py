@@ -21,7 +21,6 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from pxelab import rootfs
 
 from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import Site
 from ansible_collections.pxemanager.esxi.tests.support.pbconnect_service import (
@@ -32,6 +31,7 @@ from ansible_collections.pxemanager.esxi.tests.support.pbconnect_service import 
     ask,
     tell,
 )
+from pxelab import rootfs
 
 NAME = "esx01.example.com"
 MAC = "00:50:56:aa:bb:01"
@@ -239,8 +239,8 @@ def test_a_rack_that_boots_at_once_is_served_and_a_flood_is_not(
     flooding = True
 
     def flood() -> list[int]:
-        seen = []
-        while flooding:
+        seen: list[int] = []
+        while flooding or len(seen) < 300:
             seen.append(request(nginx, "127.66.0.1", "POST", NOTIFY, '{"stage": "ready"}', f"{NAME}~{'A' * 43}")[0])
             seen.append(request(nginx, "127.66.0.1", "GET", f"/ks/{'0' * 32}/01-00-50-56-00-01-00.cfg")[0])
         return seen

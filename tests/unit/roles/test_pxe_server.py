@@ -260,7 +260,7 @@ def test_no_secret_of_a_url_is_logged_by_nginx(tls):
 
 @pytest.mark.parametrize("tls", [{}, TLS])
 def test_every_way_to_the_service_says_whose_request_it_is(tls):
-    """The service believes nginx about addresses; one block that forgets it would make every client the machine itself."""
+    """The service believes nginx about addresses; a block that forgets it makes every client the machine itself."""
     site = Rendered(**tls).file("nginx.conf.j2")
     blocks = [block for block in re.findall(r"location [^{]*\{([^}]*)\}", site) if "proxy_pass" in block]
     told = [block for block in blocks if "proxy_set_header X-Real-IP $remote_addr;" in block]
