@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import collections
 import concurrent.futures
+import contextlib
 import datetime
 import functools
 import ipaddress
@@ -80,12 +81,16 @@ _BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
 
 def _log(event: str, level: str = "info", **fields: object) -> None:
-    """One line, whatever the values are; journald adds time and host."""
+    """One line, whatever the values are; journald adds time and host.
+
+    Never fails: what has been brought to disk is acknowledged, whether or not somebody can be told.
+    """
     words = [f"level={level}", f"event={event}"]
     for key, value in fields.items():
         text = str(value)
         words.append(f"{key}={text if _BARE.fullmatch(text) else json.dumps(text)}")
-    print(" ".join(words), flush=True)
+    with contextlib.suppress(OSError, ValueError):
+        print(" ".join(words), flush=True)
 
 
 class _LibraryLog(logging.Handler):
