@@ -58,6 +58,7 @@ __all__ = [
     "is_host_name",
     "read_inventory",
     "require_pyvmomi",
+    "retrieve",
     "run_tasks",
     "verifying_context",
 ]
@@ -323,12 +324,17 @@ def describe_fault(fault: Fault) -> str:
 
 @dataclass(frozen=True)
 class HostEntry:
-    """A host as vCenter has it. ``place``: path of the cluster or folder it is in; ``state``: connected, ..."""
+    """A host as vCenter has it. ``place``: path of the cluster or folder it is in; ``state``: connected, ...
+
+    ref, resource: the host and its compute resource (a cluster or its own).
+    """
 
     name: str
     path: str
     place: str
     state: str
+    ref: ManagedObject = None
+    resource: ManagedObject = None
 
 
 @dataclass(frozen=True)
@@ -364,6 +370,8 @@ class Inventory:
                     path=f"{place.rstrip('/')}/{node.name}",
                     place=place,
                     state=node.state,
+                    ref=node.ref,
+                    resource=nodes[node.parent].ref if node.parent is not None and node.parent in nodes else None,
                 )
                 self._hosts.setdefault(node.name.lower(), []).append(entry)
         self._paths = {key: self._path(key) for key, node in nodes.items() if node.kind != "host"}
@@ -490,7 +498,7 @@ def read_inventory(session: Session) -> Inventory:
         reportMissingObjectsInResults=True,
     )
     nodes: dict[str, _Node] = {}
-    for reference, properties in _retrieve(session, what):
+    for reference, properties in retrieve(session, what):
         kind = _kind(reference)
         name = properties.get("name")
         if kind is None or name is None:
@@ -520,7 +528,7 @@ def _kind(reference: ManagedObject) -> t.Optional[str]:
     return None
 
 
-def _retrieve(session: Session, what: t.Any) -> t.Iterator[tuple[ManagedObject, dict[str, t.Any]]]:
+def retrieve(session: Session, what: t.Any) -> t.Iterator[tuple[ManagedObject, dict[str, t.Any]]]:
     """Every object of a retrieve with the properties it has, all pages of it."""
     collector = session.content.propertyCollector
     with connection_errors(session.endpoint):
@@ -666,7 +674,7 @@ class _TaskWatcher:
             propSet=[query.PropertySpec(type=vim.Task, pathSet=["info"])],
             reportMissingObjectsInResults=True,
         )
-        answers = {str(task._moId): properties.get("info") for task, properties in _retrieve(self._session, what)}
+        answers = {str(task._moId): properties.get("info") for task, properties in retrieve(self._session, what)}
         for task_id in ended:
             self.forget(task_id)
             info = answers.get(task_id)

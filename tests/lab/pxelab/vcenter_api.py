@@ -4,12 +4,14 @@
 """A stand-in vCenter that looks at the hosts it is given, as a real one does and vcsim does not.
 
     python -m pxelab.vcenter_api --cert vc.crt --key vc.key --listen 127.0.0.1:8989 --vcsim PATH \
-        [--hosts FILE] [-- -dc 1 -cluster 1 -host 0 -standalone-host 0 -vm 0 -username ... -password ...]
+        [--hosts FILE] [--profiles FILE] [-- -dc 1 -cluster 1 -host 0 -standalone-host 0 -vm 0 -username ...]
 
 Before an AddHost_Task or AddStandaloneHost_Task reaches vcsim, the host is connected to, its certificate compared with
 the thumbprint or the PEM that came with the call, and its password tried. What is wrong becomes a failing task with the
 fault that vCenter raises: NoHost, SSLVerifyFault, InvalidLogin, AlreadyConnected. ``--hosts`` is a file in the form of
-/etc/hosts with what vCenter's DNS knows. The process ends when the thread that started it ends. It prints
+/etc/hosts with what vCenter's DNS knows. ``--profiles`` is a JSON list of host profiles (vcenter_profiles.py has their
+form), or an object with that list as ``profiles`` and the names of the clusters that vSphere Configuration Profiles
+configure as ``configured``. The process ends when the thread that started it ends. It prints
 ``ready ADDRESS:PORT`` once it takes connections.
 """
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import http.client
+import json
 import re
 import socket
 import ssl
@@ -28,6 +31,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 from . import paths, soap
+from .vcenter_profiles import HostProfiles
 
 _ADDS = ("AddHost_Task", "AddStandaloneHost_Task")
 _CONNECT_SECONDS = 10.0
@@ -58,16 +62,20 @@ class Trouble:
 class VcenterApi:
     """What the stand-in answers itself; everything else is vcsim's."""
 
-    def __init__(self, names: Path | None) -> None:
+    def __init__(self, names: Path | None, profiles: HostProfiles | None = None) -> None:
         self._names = names
+        self._profiles = profiles or HostProfiles()
         self._lock = threading.Lock()
         self._failing: dict[str, Trouble] = {}
 
     def __call__(self, call: soap.Call) -> soap.Answer | None:
         if call.method in _ADDS:
             return self._add(call)
+        mine = self._profiles(call)
+        if mine is not None:
+            return mine
         answer = call.forward(call.body)
-        return soap.Answer(answer.status, self._with_faults(answer.body), answer.headers)
+        return soap.Answer(answer.status, self._profiles.rewrite(self._with_faults(answer.body)), answer.headers)
 
     def _add(self, call: soap.Call) -> soap.Answer | None:
         trouble = self._trouble(call)
@@ -184,6 +192,11 @@ def _lets_in(address: str, port: int, user: str, password: str) -> bool:
         connection.close()
 
 
+def _read_profiles(path: Path | None) -> HostProfiles:
+    known = [] if path is None else json.loads(path.read_text(encoding="utf-8"))
+    return HostProfiles(**known) if isinstance(known, dict) else HostProfiles(known)
+
+
 def main() -> None:
     """Run until the process that started this one ends, or a signal comes."""
     parser = argparse.ArgumentParser(prog="pxelab.vcenter_api", description="API of a stand-in vCenter")
@@ -192,6 +205,7 @@ def main() -> None:
     parser.add_argument("--key", required=True, type=Path, help="the certificate's key")
     parser.add_argument("--vcsim", type=Path, default=paths.CACHE / "vcsim" / "vcsim", help="the program")
     parser.add_argument("--hosts", type=Path, help="what vCenter's DNS knows, in the form of /etc/hosts")
+    parser.add_argument("--profiles", type=Path, help="the host profiles that it has (JSON)")
     parser.add_argument("arguments", nargs="*", metavar="VCSIM-ARGUMENT", help="after --: arguments of vcsim")
     options = parser.parse_args()
 
@@ -200,7 +214,7 @@ def main() -> None:
         soap.address_and_port(options.listen),
         soap.server_context(str(options.cert), str(options.key)),
         ("127.0.0.1", 0),
-        VcenterApi(options.hosts),
+        VcenterApi(options.hosts, _read_profiles(options.profiles)),
     )
     vcsim = soap.Vcsim(str(options.vcsim), options.arguments)
     gateway.backend = vcsim.address
