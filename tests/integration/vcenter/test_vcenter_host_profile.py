@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import ssl
-import threading
 import typing as t
 
 import pytest
@@ -15,22 +13,17 @@ pytest.importorskip("pyVmomi")
 
 from pyVmomi import vim, vmodl
 
-from ansible_collections.pxemanager.esxi.tests.support import stand_ins
 from ansible_collections.pxemanager.esxi.tests.support.certificates import Authority, Pair
-from pxelab import soap
-from pxelab.vcenter_profiles import HostProfiles
+from ansible_collections.pxemanager.esxi.tests.support.profiled_center import (
+    WRITES,
+    Center,
+    host_refs,
+    profiled_center,
+)
 
 MODULE = "vcenter_host_profile"
 # Two clusters with two hosts each, and a host of its own.
 INVENTORY = ("-dc", "1", "-cluster", "2", "-host", "2", "-standalone-host", "1", "-ds", "1", "-api-version", "8.0.3.0")
-WRITES = {
-    "AssociateProfile",
-    "DissociateProfile",
-    "UpdateAnswerFile_Task",
-    "EnterMaintenanceMode_Task",
-    "ApplyHostConfig_Task",
-    "ExitMaintenanceMode_Task",
-}
 ONE, TWO, THREE, ALONE = "DC0_C0_H0", "DC0_C0_H1", "DC0_C1_H0", "DC0_H0"
 VMOTION = 'network.hostPortGroup["key-vim-profile-host-HostPortgroupProfile-vMotion"].ipConfig'
 ADDRESS = f"{VMOTION}.IpAddressPolicy.address"
@@ -73,90 +66,14 @@ PROFILES = [
 ANSWERS = {"IpAddressPolicy.address": "198.51.100.21", "subnetmask": "255.255.255.0"}
 
 
-class Center:
-    """A vCenter with host profiles, in this process: what has come to it and what its hosts have can be looked at."""
-
-    def __init__(self, profiles: HostProfiles, port: int, authority: Authority) -> None:
-        self.profiles = profiles
-        self.port = port
-        self._authority = authority
-
-    def options(self) -> dict[str, t.Any]:
-        return {
-            "hostname": "127.0.0.1",
-            "port": self.port,
-            "username": stand_ins.USER,
-            "password": stand_ins.PASSWORD,
-        }
-
-    def writes(self) -> list[str]:
-        return [method for method, _host in self.profiles.seen if method in WRITES]
-
-    def calls(self, method: str) -> int:
-        return sum(1 for name, _host in self.profiles.seen if name == method)
-
-    def look(self, work: t.Callable[[t.Any], t.Any]) -> t.Any:
-        """Do something as an administrator, by a way that the collection does not use."""
-        from pyVim import connect
-
-        context = ssl.create_default_context(cafile=str(self._authority.pair.cert))
-        instance = connect.SmartConnect(
-            host="127.0.0.1", port=self.port, user=stand_ins.USER, pwd=stand_ins.PASSWORD, sslContext=context
-        )
-        try:
-            return work(instance.RetrieveContent())
-        finally:
-            connect.Disconnect(instance)
-
-    def hosts(self) -> dict[str, t.Any]:
-        """Id of each host by its name."""
-        return t.cast(
-            "dict[str, t.Any]", self.look(lambda content: {one.name: one._moId for one in _host_refs(content)})
-        )
-
-    def in_maintenance_mode(self) -> set[str]:
-        return t.cast(
-            "set[str]",
-            self.look(lambda content: {one.name for one in _host_refs(content) if one.runtime.inMaintenanceMode}),
-        )
-
-
-def _host_refs(content: t.Any) -> list[t.Any]:
-    view = content.viewManager.CreateContainerView(content.rootFolder, [vim.HostSystem], True)
-    return list(view.view)
-
-
 @pytest.fixture
-def start_center(server_pair: Pair, authority: Authority) -> t.Iterator[t.Callable[..., Center]]:
-    ends: list[t.Callable[[], None]] = []
-
-    def start(*more: str, configured: t.Sequence[str] = (), inventory: t.Sequence[str] = INVENTORY) -> Center:
+def start_center(start: t.Callable[..., t.Any], server_pair: Pair, authority: Authority) -> t.Callable[..., Center]:
+    def run(*more: str, configured: t.Sequence[str] = (), inventory: t.Sequence[str] = INVENTORY) -> Center:
         machines = () if "-vm" in more else ("-vm", "0")
-        simulator = soap.Vcsim(str(stand_ins.vcsim_program()), [*inventory, *machines, *more])
-        profiles = HostProfiles(PROFILES, configured)
+        arguments = [*inventory, *machines, *more]
+        return t.cast(Center, start(profiled_center(server_pair, authority, PROFILES, arguments, configured)))
 
-        def answer(call: soap.Call) -> soap.Answer:
-            mine = profiles(call)
-            if mine is not None:
-                return mine
-            passed = call.forward(call.body)
-            return soap.Answer(passed.status, profiles.rewrite(passed.body), passed.headers)
-
-        context = soap.server_context(str(server_pair.cert), str(server_pair.key))
-        gateway = soap.Gateway(("127.0.0.1", 0), context, simulator.address, answer)
-        threading.Thread(target=gateway.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-        def end() -> None:
-            gateway.shutdown()
-            gateway.server_close()
-            simulator.stop()
-
-        ends.append(end)
-        return Center(profiles, gateway.server_port, authority)
-
-    yield start
-    for end in ends:
-        end()
+    return run
 
 
 @pytest.fixture
@@ -344,7 +261,7 @@ def test_maintenance_mode_only_where_it_is_needed(apply, center) -> None:
 
 def test_a_host_that_is_in_maintenance_mode_stays_there(apply, center) -> None:
     def enter(content: t.Any) -> None:
-        next(one for one in _host_refs(content) if one.name == ONE).EnterMaintenanceMode_Task(0)
+        next(one for one in host_refs(content) if one.name == ONE).EnterMaintenanceMode_Task(0)
 
     center.look(enter)
 
@@ -368,7 +285,7 @@ def test_a_host_with_running_machines_is_refused_and_named(apply, start_center) 
     named = center.look(
         lambda content: {
             host.name: sorted(vm.name for vm in host.vm if vm.runtime.powerState == "poweredOn")
-            for host in _host_refs(content)
+            for host in host_refs(content)
         }
     )
     busy = next(name for name, machines in named.items() if machines)
@@ -419,7 +336,7 @@ def test_a_profile_that_cannot_be_attached_gives_the_old_one_back(apply, center)
         lambda content: [
             one.name
             for one in content.hostProfileManager.FindAssociatedProfile(
-                next(host for host in _host_refs(content) if host.name == ONE)
+                next(host for host in host_refs(content) if host.name == ONE)
             )
         ]
     )
