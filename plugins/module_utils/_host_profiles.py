@@ -383,8 +383,8 @@ def _update_failures(fault: Fault) -> str:
     for failure in getattr(fault, "failure", None) or []:
         path = failure.userInputPath
         name = ".".join(str(part) for part in (path.profilePath, path.policyId, path.parameterId) if part)
-        found.append(f"{name}: {_text_of(failure.errMsg)}")
-    return "; ".join(found) or describe_fault(fault)
+        found.append(f"{name}: {_text_of(failure.errMsg).rstrip('.')}")
+    return "; ".join(found) or describe_fault(fault).rstrip(".")
 
 
 def _config_failures(fault: Fault) -> str:
