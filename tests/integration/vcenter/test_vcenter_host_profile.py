@@ -321,6 +321,21 @@ def test_another_profile_is_exchanged_only_when_asked(apply, center) -> None:
     assert not apply(center, {"name": ONE, "profile": "Plain", "replace": True})["changed"]
 
 
+def test_a_profile_of_the_cluster_counts_and_is_never_taken_off(apply, center) -> None:
+    def cluster(content: t.Any) -> str:
+        return str(next(one.parent._moId for one in host_refs(content) if one.name == ONE))
+
+    center.profiles.attach_to_cluster(center.look(cluster), "Soft")
+
+    result = apply(center, {"name": ONE, "profile": "Soft"}, {"name": TWO, "profile": "Plain", "replace": True})
+
+    assert result["hosts"][ONE]["compliant"] and "AssociateProfile" not in center.writes()
+    assert result["hosts"][TWO]["msg"] == (
+        f"{TWO} should have host profile Plain, but Soft is attached to its cluster /DC0/host/DC0_C0: detach that one "
+        "from the cluster in vCenter, or ask for it."
+    )
+
+
 def test_a_profile_that_cannot_be_attached_gives_the_old_one_back(apply, center) -> None:
     apply(center, {"name": ONE, "profile": "Soft"})
     denied = vim.fault.NoPermission(privilegeId="Profile.Edit", object=vim.Folder("group-d1"))

@@ -99,6 +99,7 @@ class HostProfiles:
         read = [Profile.read(number, spec) for number, spec in enumerate(profiles, 1)]
         self._profiles = {one.id: one for one in read}
         self._configured = set(configured)
+        self._cluster_wide: dict[str, str] = {}
         self._hosts: dict[str, Host] = {}
         self._tasks: dict[str, tuple[Any, bool]] = {}
         self._injections: list[Injection] = []
@@ -127,6 +128,11 @@ class HostProfiles:
         """What the host with an id has."""
         with self._lock:
             return self._hosts.setdefault(host, Host())
+
+    def attach_to_cluster(self, cluster: str, name: str) -> None:
+        """Somebody attaches a profile to a cluster, given by its id."""
+        with self._lock:
+            self._cluster_wide[cluster] = next(one.id for one in self._profiles.values() if one.name == name)
 
     def inject(
         self, method: str, fault: Any, *, host: str | None = None, at_once: bool = False, times: int = 1
@@ -245,15 +251,18 @@ class HostProfiles:
 
     def _properties(self, profile: Profile, wanted: Sequence[str | None]) -> dict[str, Any]:
         with self._lock:
-            hosts = [vim.HostSystem(key) for key, host in self._hosts.items() if host.profile == profile.id]
+            entities = [vim.HostSystem(key) for key, host in self._hosts.items() if host.profile == profile.id]
+            entities += [
+                vim.ClusterComputeResource(key) for key, one in self._cluster_wide.items() if one == profile.id
+            ]
         known: dict[str, Any] = {
             "name": profile.name,
             "createdTime": _EPOCH,
             "modifiedTime": _EPOCH,
             "complianceStatus": "unknown",
         }
-        if hosts:
-            known["entity"] = vim.ManagedEntity.Array(hosts)
+        if entities:
+            known["entity"] = vim.ManagedEntity.Array(entities)
         return {name: value for name, value in known.items() if name in wanted}
 
     def _configuration_profiles(self, call: soap.Call) -> soap.Answer:
