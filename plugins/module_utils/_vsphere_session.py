@@ -117,6 +117,7 @@ class Session:
         require_pyvmomi()
         self.endpoint = endpoint
         self._logged_in = False
+        self._credentials: t.Optional[tuple[str, str]] = None
         with connection_errors(endpoint):
             proxy = {}
             if endpoint.proxy_host:
@@ -154,6 +155,19 @@ class Session:
                     f"{self.endpoint} does not let {username} log in: {describe_fault(fault)}"
                 ) from fault
         self._logged_in = True
+        self._credentials = (username, password)
+
+    def renew(self) -> None:
+        """Log in once more, as the last time, after vCenter has ended the session or was restarted.
+
+        Raises what login() raises, and ServiceUnavailableError.
+        """
+        if self._credentials is not None:
+            with suppress(OSError):
+                self._stub.DropConnections()
+            # or the server would be shown a session that it has forgotten
+            self._stub.cookie = ""
+            self.login(*self._credentials)
 
     def close(self) -> None:
         """Log out and drop the connections. Never raises: the work is done or has failed already."""

@@ -35,11 +35,15 @@ Key = t.TypeVar("Key", bound=t.Hashable)
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """How a task ended: ``fault`` is the API's fault, ``problem`` a sentence when there is no answer of the API."""
+    """How a task ended: ``fault`` is the API's fault, ``problem`` a sentence when there is no answer of the API.
+
+    lost: the connection or the session was lost, so the task may have been started, or ended, or neither.
+    """
 
     fault: t.Optional[Fault] = None
     problem: t.Optional[str] = None
     result: t.Any = None
+    lost: bool = False
 
     @property
     def succeeded(self) -> bool:
@@ -100,7 +104,7 @@ def run_tasks(
                 )
     except VsphereError as error:
         for key in [*(one.key for one in running.values()), *waiting]:
-            yield key, TaskOutcome(problem=str(error))
+            yield key, TaskOutcome(problem=str(error), lost=isinstance(error, ServiceUnavailableError))
     finally:
         watcher.close()
 

@@ -114,7 +114,8 @@ class TestInventory:
             ),
             (
                 {"datacenter": "/Europe/Berlin", "folder": "Edge"},
-                "There is no host folder 'Edge' in datacenter Europe/Berlin; there is: Racks, Racks/Rack/1.",
+                "There is no host folder 'Edge' in datacenter Europe/Berlin; there is: Racks, Racks/Rack/1. "
+                "With create_folders it would be created.",
             ),
         ],
     )
@@ -122,6 +123,24 @@ class TestInventory:
         with pytest.raises(PlaceError) as caught:
             EUROPE.place(**wanted)
         assert str(caught.value) == sentence
+
+    def test_a_folder_that_may_be_missing(self) -> None:
+        place = EUROPE.place(datacenter="/Europe/Berlin", folder="Racks/New/R1", missing_allowed=True)
+        assert (place.ref, place.missing) == ("ref of x1", ("New", "R1"))
+        assert place.path == "/Europe/Berlin/host/Racks/New/R1"
+        assert EUROPE.place(datacenter="/Europe/Berlin", folder="Racks", missing_allowed=True).missing == ()
+        top = EUROPE.place(datacenter="Tokyo", folder="/Asia/Tokyo/host/A", missing_allowed=True)
+        assert (top.ref, top.path, top.missing) == ("ref of h2", "/Asia/Tokyo/host/A", ("A",))
+        # clusters and datacenters are not made
+        for wanted in ({"datacenter": "Tokyo", "cluster": "None"}, {"datacenter": "None", "folder": "/"}):
+            with pytest.raises(PlaceError):
+                EUROPE.place(**wanted, missing_allowed=True)
+
+    def test_what_a_host_is_in(self) -> None:
+        clustered, alone = EUROPE.hosts_named("esx01.example.com")[0], EUROPE.hosts_named("esx02.example.com")[0]
+        assert (clustered.in_cluster, clustered.resource) == (True, "ref of c1")
+        assert clustered.datacenter == "/Europe/Berlin" == alone.datacenter
+        assert (alone.in_cluster, alone.resource) == (False, "ref of s1")
 
     def test_a_long_list_of_names_is_cut(self) -> None:
         many = inventory(*((f"d{number}", "datacenter", f"DC{number:03d}", "root") for number in range(100)))
