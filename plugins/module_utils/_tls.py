@@ -20,6 +20,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import Esx
 __all__ = [
     "CertificateError",
     "UnreachableError",
+    "UnresolvableError",
     "fetch_certificate",
     "first_certificate",
     "pinned_context",
@@ -40,6 +41,10 @@ class CertificateError(EsxiPxeError):
 
 class UnreachableError(EsxiPxeError):
     """Nothing that speaks TLS answers at an address."""
+
+
+class UnresolvableError(UnreachableError):
+    """A name that means nothing here: trying again does not help."""
 
 
 def first_certificate(text: str) -> str:
@@ -109,7 +114,8 @@ def fetch_certificate(address: str, port: int = 443, *, timeout: float = 10.0) -
             f"What answers at {address}:{port} does not speak TLS ({error.reason or error})."
         ) from error
     except socket.gaierror as error:
-        raise UnreachableError(f"The name {address} cannot be resolved here ({error.strerror}).") from error
+        kind = UnreachableError if error.errno == socket.EAI_AGAIN else UnresolvableError
+        raise kind(f"The name {address} cannot be resolved here ({error.strerror}).") from error
     except socket.timeout as error:
         raise UnreachableError(f"Nothing answers at {address}:{port} within {timeout:g} seconds.") from error
     except OSError as error:

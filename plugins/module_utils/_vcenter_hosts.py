@@ -1,113 +1,86 @@
 # Copyright (c) 2026 The pxemanager.esxi authors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private to the collection: adding ESXi hosts to a vCenter, many over one session, each with a known certificate.
+"""Private to the collection: bringing ESXi hosts into a vCenter, many over one session, each with a known certificate.
 
-The order for each host: is it there already, does its place exist, does it present the certificate that it reported,
-and only then the add. vCenter checks the certificate once more, with its own eyes.
+It goes in rounds: look at vCenter and, where that matters, at the hosts' certificates; decide what each host needs
+next; do that one step for all of them, so many at a time; look again. A host is done when there is nothing left to do,
+so what a lost answer has left unknown is known at the next look, and a second run of the module is one look.
 """
 
 from __future__ import annotations
 
+import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import DefinitionError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import RefusedError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Results
 from ansible_collections.pxemanager.esxi.plugins.module_utils._tls import (
-    CertificateError,
     UnreachableError,
+    UnresolvableError,
     fetch_certificate,
-    first_certificate,
     sha1_thumbprint,
     sha256_thumbprint,
 )
-from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere import (
+from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_definition import HostToAdd
+from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_faults import (
+    Attempt,
+    explain,
+    is_worth_retrying,
+    says_already_there,
+)
+from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_plan import (
+    Sight,
+    certificate_to_use,
+    entry_of,
+    needs_certificate,
+    needs_power_state,
+    state_in_words,
+    steps_for,
+)
+from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_steps import (
+    assigned_licenses,
+    call_for,
+    create_folders,
+    disconnect,
+    task_for,
+)
+from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_inventory import (
     Inventory,
     Place,
     PlaceError,
-    Session,
-    TaskOutcome,
-    VsphereError,
-    describe_fault,
-    fault_kinds,
-    parse_address,
+    count_powered_on,
     read_inventory,
-    run_tasks,
 )
-
-with suppress(Exception):
-    # Without pyVmomi there is no Session to call anything here with: Session says what is missing.
-    from pyVmomi import vim
+from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_session import (
+    ServiceUnavailableError,
+    Session,
+    VsphereError,
+    connection_errors,
+    fault_kinds,
+    is_fault,
+    session_is_over,
+)
+from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_tasks import TaskOutcome, run_tasks
 
 __all__ = ["HostToAdd", "add_hosts"]
 
-# Since this version HostConnectSpec takes the certificate itself, and has been seen to refuse a thumbprint.
-_TAKES_CERTIFICATES = (9, 0)
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
 
-
-@dataclass(frozen=True)
-class HostToAdd:
-    """One host that should be in vCenter.
-
-    address, port: where the host's API answers here. vCenter itself connects to ``name``.
-    certificate: PEM that the host reported; None with ``trust_on_first_use`` only.
-    datacenter and one of cluster and folder: where it belongs.
-    """
-
-    name: str
-    address: str
-    port: int
-    username: str
-    password: str = field(repr=False)
-    certificate: t.Optional[str]
-    datacenter: str
-    cluster: t.Optional[str]
-    folder: t.Optional[str]
-    trust_on_first_use: bool
-
-    @classmethod
-    def parse(cls, options: t.Mapping[str, t.Any]) -> HostToAdd:
-        """From a host's options. Raises DefinitionError with every mistake that is in them."""
-        errors: list[str] = []
-        name, address, port = parse_address(options, errors)
-        if not options.get("password"):
-            errors.append("No password is given: vCenter logs in to the host once, with username and password.")
-        if not options.get("datacenter"):
-            errors.append("No datacenter is given.")
-        cluster, folder = options.get("cluster") or None, options.get("folder") or None
-        if (cluster is None) == (folder is None):
-            errors.append(
-                "Exactly one of cluster and folder must be given (folder: / is the datacenter's own host folder)."
-            )
-        trust = bool(options.get("trust_on_first_use"))
-        certificate = None
-        if options.get("certificate"):
-            try:
-                certificate = first_certificate(str(options["certificate"]))
-            except CertificateError as error:
-                errors.append(f"certificate: {error}")
-        elif not trust:
-            errors.append(
-                "No certificate is given. It is what the host reported through pbconnect when it became ready; "
-                "a host that never reported one can be added with trust_on_first_use."
-            )
-        if errors:
-            raise DefinitionError(errors)
-        return cls(
-            name=name,
-            address=address,
-            port=port,
-            username=str(options.get("username") or "root"),
-            password=str(options["password"]),
-            certificate=certificate,
-            datacenter=str(options["datacenter"]),
-            cluster=None if cluster is None else str(cluster),
-            folder=None if folder is None else str(folder),
-            trust_on_first_use=trust,
-        )
+_DONE = {
+    "create_folder": "its folder {was} created",
+    "add": "it {was} added",
+    "reconnect": "it {was} reconnected",
+    "enter_maintenance": "it {was} brought into maintenance mode",
+    "move": "it {was} moved from {origin}",
+    "leave_maintenance": "it {was} taken out of maintenance mode",
+    "license": "its licence {was} assigned",
+    "lockdown": "its lockdown mode {was} set to {lockdown}",
+}
+_ACTIONS = (("add", "added"), ("move", "moved"), ("reconnect", "reconnected"))
 
 
 def add_hosts(
@@ -117,242 +90,545 @@ def add_hosts(
     *,
     parallel: int = 16,
     timeout: float = 600.0,
+    retry_for: float = 120.0,
     check_mode: bool = False,
     connect_timeout: float = 10.0,
+    progress: t.Callable[[str], None] = lambda _line: None,
+    clock: t.Callable[[], float] = time.monotonic,
+    sleep: t.Callable[[float], None] = time.sleep,
 ) -> None:
-    """Bring hosts into vCenter and report each one to ``results`` (extra: ``action`` added or present, ``path``).
+    """Bring hosts into vCenter and report each one to ``results`` (extra: ``action``, ``steps``, ``path``).
 
+    timeout: seconds for each task of vCenter. retry_for: seconds for which what may pass is tried again, with growing
+    pauses: a host that does not answer yet, a busy vCenter, a lost connection. Wrong passwords are never tried again.
+    progress: gets a line whenever some hosts have come further.
     Raises VsphereError only when nothing at all could be done: the inventory cannot be read.
     """
-    inventory = read_inventory(session)
-    missing = _missing_hosts(inventory, hosts, results)
-    with ThreadPoolExecutor(max_workers=parallel) as pool:
-        certificates = pool.map(lambda host: _presented_certificate(host[0], connect_timeout), missing)
-        checked = [(host, place, answer) for (host, place), answer in zip(missing, certificates)]
-    to_add: dict[str, _Addition] = {}
-    for host, place, answer in checked:
-        if isinstance(answer, _Refusal):
-            results.fail(host.name, answer.reason, action="none")
-        else:
-            to_add[host.name] = _Addition(host, place, answer)
-    if check_mode:
-        for addition in to_add.values():
-            _report_added(results, addition, path=addition.path, would=True)
-        return
-
-    starts = {name: _starter(session, addition) for name, addition in to_add.items()}
-    outcomes = dict(run_tasks(session, starts, parallel=parallel, timeout=timeout))
-    if outcomes:
-        _report(session, to_add, outcomes, results)
+    _Join(
+        session, hosts, results, parallel, timeout, retry_for, check_mode, connect_timeout, progress, clock, sleep
+    ).run()
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    reason: str
+@dataclass
+class _Work:
+    """A host that is not done yet, and what has become of it so far."""
 
-
-@dataclass(frozen=True)
-class _Addition:
     host: HostToAdd
-    place: Place
-    certificate: str
+    done: list[str] = field(default_factory=list)
+    remaining: tuple[str, ...] = ()
+    before: t.Optional[dict[str, str]] = None
+    origin: str = ""
+    path: str = ""
+    trusted: t.Optional[str] = None
+    there_already: t.Optional[str] = None
+    tries: int = 0
+    since: t.Optional[float] = None
+    not_before: float = 0.0
+    # The step whose answer was lost: it may have been carried out.
+    unknown: t.Optional[str] = None
 
     @property
-    def path(self) -> str:
-        return f"{self.place.path}/{self.host.name}"
+    def name(self) -> str:
+        return self.host.name
 
 
-def _missing_hosts(
-    inventory: Inventory, hosts: t.Sequence[HostToAdd], results: Results
-) -> list[tuple[HostToAdd, Place]]:
-    """The hosts that are to be added, with their places; every other one is reported."""
-    places: dict[tuple[t.Optional[str], ...], t.Union[Place, PlaceError]] = {}
-    missing = []
-    for host in hosts:
-        key = (host.datacenter, host.cluster, host.folder)
+class _Join:
+    def __init__(
+        self,
+        session: Session,
+        hosts: t.Sequence[HostToAdd],
+        results: Results,
+        parallel: int,
+        timeout: float,
+        retry_for: float,
+        check_mode: bool,
+        connect_timeout: float,
+        progress: t.Callable[[str], None],
+        clock: t.Callable[[], float],
+        sleep: t.Callable[[float], None],
+    ) -> None:
+        self._session = session
+        self._pending = [_Work(host) for host in hosts]
+        self._total = len(hosts)
+        self._results = results
+        self._parallel = parallel
+        self._timeout = timeout
+        self._retry_for = retry_for
+        self._check_mode = check_mode
+        self._connect_timeout = connect_timeout
+        self._progress = progress
+        self._clock = clock
+        self._sleep = sleep
+        self._has_looked = False
+        self._session_lost = False
+        self._stranded: list[tuple[_Work, Sight]] = []
+
+    def run(self) -> None:
+        while self._pending:
+            now = self._clock()
+            ready = [work for work in self._pending if work.not_before <= now]
+            if not ready:
+                self._sleep(max(0.01, min(work.not_before for work in self._pending) - now))
+                continue
+            try:
+                if self._session_lost:
+                    self._session.renew()
+                    self._session_lost = False
+                seen = self._look(ready)
+            except ServiceUnavailableError as error:
+                self._session_lost = True
+                self._cannot_look(ready, error, passing=True)
+            except VsphereError as error:
+                self._cannot_look(ready, error, passing=False)
+            else:
+                self._has_looked = True
+                self._act(seen)
+            self._show()
+        self._restore()
+
+    # -- looking
+
+    def _look(self, ready: t.Sequence[_Work]) -> list[tuple[_Work, Sight]]:
+        """How each host stands now. Hosts that cannot be looked at are reported or put off."""
+        lockdown = any(work.host.lockdown_mode is not None for work in ready)
+        inventory = read_inventory(self._session, lockdown=lockdown)
+        places: dict[t.Any, t.Union[Place, PlaceError]] = {}
+        known: list[tuple[_Work, Sight]] = []
+        for work in ready:
+            place = self._place(inventory, work.host, places)
+            if isinstance(place, PlaceError):
+                self._fail(work, str(place))
+            else:
+                known.append((work, Sight(place, entry_of(work.host, inventory))))
+        seen = self._with_certificates(known)
+        licensed = assigned_licenses(self._session) if any(work.host.license for work, _sight in seen) else {}
+        movers = [
+            sight.entry.ref
+            for _work, sight in seen
+            if sight.entry is not None and needs_power_state(sight.entry, sight.place)
+        ]
+        running = count_powered_on(self._session, movers) if movers else {}
+        return [
+            (
+                work,
+                Sight(
+                    sight.place,
+                    sight.entry,
+                    sight.presented,
+                    None if sight.entry is None else licensed.get(sight.entry.id),
+                    0 if sight.entry is None else running.get(sight.entry.id, 0),
+                ),
+            )
+            if licensed or running
+            else (work, sight)
+            for work, sight in seen
+        ]
+
+    @staticmethod
+    def _place(
+        inventory: Inventory, host: HostToAdd, places: dict[t.Any, t.Union[Place, PlaceError]]
+    ) -> t.Union[Place, PlaceError]:
+        key = (host.datacenter, host.cluster, host.folder, host.create_folders)
         if key not in places:
             try:
-                places[key] = inventory.place(datacenter=host.datacenter, cluster=host.cluster, folder=host.folder)
+                places[key] = inventory.place(
+                    datacenter=host.datacenter,
+                    cluster=host.cluster,
+                    folder=host.folder,
+                    missing_allowed=host.create_folders,
+                )
             except PlaceError as error:
                 places[key] = error
-        place = places[key]
-        if isinstance(place, PlaceError):
-            results.fail(host.name, str(place), action="none")
-            continue
-        entries = inventory.hosts_named(host.name)
-        if not entries:
-            missing.append((host, place))
-            continue
-        here = next((entry for entry in entries if entry.place == place.path), None)
-        if here is None:
-            results.fail(
-                host.name,
-                f"{host.name} is in this vCenter already, at {entries[0].path}, but should be in {place.path}. "
-                "This module does not move hosts: move it there in vCenter, or correct its place in the inventory.",
-                action="none",
-                path=entries[0].path,
-            )
-        elif here.state != "connected":
-            results.fail(host.name, _not_connected(host.name, here.path, here.state), action="none", path=here.path)
-        else:
-            results.ok(
-                host.name, changed=False, msg=f"{host.name} is at {here.path}.", action="present", path=here.path
-            )
-    return missing
+        return places[key]
 
+    def _with_certificates(self, known: t.Sequence[tuple[_Work, Sight]]) -> list[tuple[_Work, Sight]]:
+        """Look at the certificates of those hosts for which that matters, so many at a time."""
 
-def _not_connected(name: str, path: str, state: str) -> str:
-    words = {"notResponding": "not responding", "disconnected": "disconnected"}.get(state, f"in state {state}")
-    return (
-        f"{name} is at {path}, but vCenter shows it as {words}. This module does not reconnect hosts: reconnect it in "
-        "vCenter or, if it was reinstalled, remove it from vCenter and run again."
-    )
+        def fetch(work: _Work) -> t.Union[str, UnreachableError]:
+            try:
+                return fetch_certificate(work.host.address, work.host.port, timeout=self._connect_timeout)
+            except UnreachableError as error:
+                return error
 
+        wanted = [work for work, sight in known if needs_certificate(work.host, sight.entry)]
+        with ThreadPoolExecutor(max_workers=self._parallel) as pool:
+            answers = dict(zip((work.name for work in wanted), pool.map(fetch, wanted)))
+        seen = []
+        for work, sight in known:
+            answer = answers.get(work.name)
+            if isinstance(answer, UnreachableError):
+                if sight.entry is not None and sight.entry.state == "connected":
+                    # vCenter reaches it; that we do not is no reason to touch it.
+                    answer = None
+                else:
+                    reason = f"{answer} Is {work.name} up, and may this machine reach its port {work.host.port}?"
+                    if isinstance(answer, UnresolvableError):
+                        self._fail(work, reason)
+                    else:
+                        self._put_off(work, reason)
+                    continue
+            seen.append((work, Sight(sight.place, sight.entry, answer)))
+        return seen
 
-def _presented_certificate(host: HostToAdd, timeout: float) -> t.Union[str, _Refusal]:
-    """The certificate to add a host with: the one it presents, if that is the one it reported."""
-    try:
-        presented = fetch_certificate(host.address, host.port, timeout=timeout)
-    except UnreachableError as error:
-        return _Refusal(f"{error} Is {host.name} up, and may this machine reach its port {host.port}?")
-    if host.certificate is not None and presented != host.certificate:
-        return _Refusal(
-            f"The certificate at {host.address}:{host.port} is not the one that {host.name} reported: its SHA-256 "
-            f"thumbprint is {sha256_thumbprint(presented)}, reported was {sha256_thumbprint(host.certificate)}. "
-            "Someone else answers at that address, or the host was reinstalled or given another certificate since. "
-            "It was not added."
-        )
-    return presented
-
-
-def _starter(session: Session, addition: _Addition) -> t.Callable[[], t.Any]:
-    """The call that starts the add task of a host."""
-    place, spec = addition.place, _connect_spec(session, addition)
-    if place.is_cluster:
-        return lambda: place.ref.AddHost_Task(spec=spec, asConnected=True)
-    return lambda: place.ref.AddStandaloneHost_Task(spec=spec, addConnected=True)
-
-
-def _connect_spec(session: Session, addition: _Addition) -> t.Any:
-    host = addition.host
-    # force is never set: it would take a host away from another vCenter that manages it.
-    spec = vim.host.ConnectSpec(
-        hostName=host.name, port=host.port, userName=host.username, password=host.password, force=False
-    )
-    if session.api_version[:2] >= _TAKES_CERTIFICATES and hasattr(spec, "sslCertificate"):
-        spec.sslCertificate = addition.certificate
-    else:
-        spec.sslThumbprint = sha1_thumbprint(addition.certificate)
-    return spec
-
-
-def _report(
-    session: Session, additions: t.Mapping[str, _Addition], outcomes: t.Mapping[str, TaskOutcome], results: Results
-) -> None:
-    """Report what became of the additions, as vCenter shows it now.
-
-    What a task returns is not looked at: for a standalone host it is the host or its compute resource.
-    """
-    try:
-        now: t.Optional[Inventory] = read_inventory(session)
-    except VsphereError:
-        # The adds have happened all the same.
-        now = None
-    for name, outcome in outcomes.items():
-        addition = additions[name]
-        entries = now.hosts_named(name) if now is not None else ()
-        here = next((entry for entry in entries if entry.place == addition.place.path), None)
-        if outcome.succeeded:
-            if here is not None and here.state != "connected":
-                results.fail(
-                    name, _not_connected(name, here.path, here.state), changed=True, action="added", path=here.path
-                )
+    def _cannot_look(self, ready: t.Sequence[_Work], error: VsphereError, *, passing: bool) -> None:
+        """vCenter does not show its hosts: what has been done stays done, the rest is put off or given up."""
+        if not passing and not self._has_looked:
+            raise error
+        for work in ready:
+            if work.done and not work.remaining:
+                self._report(work, work.path or None)
+            elif passing:
+                self._put_off(work, str(error), unless_first=not self._has_looked)
             else:
-                _report_added(results, addition, path=addition.path if here is None else here.path, would=False)
-        elif outcome.fault is None:
-            results.fail(
-                name,
-                f"{outcome.problem} It is not known whether {name} was added: run again to find out.",
-                action="none",
+                self._fail(work, str(error))
+        if passing and not self._has_looked and all(self._is_late(work) for work in self._pending):
+            raise error
+
+    # -- deciding and doing
+
+    def _act(self, seen: t.Sequence[tuple[_Work, Sight]]) -> None:
+        doing: list[tuple[_Work, Sight, str]] = []
+        for work, sight in seen:
+            if work.before is None:
+                work.before = _facts(sight)
+                work.origin = sight.entry.place if sight.entry is not None else ""
+            entered = "enter_maintenance" in work.done
+            try:
+                steps = steps_for(work.host, sight, entered_maintenance=entered)
+            except RefusedError as error:
+                self._fail(work, str(error), sight)
+                continue
+            if sight.entry is None and "add" in work.done:
+                # It was added, and this vCenter user does not see it.
+                steps = ()
+            if work.unknown is not None and work.unknown not in steps:
+                work.done.append(work.unknown)
+                work.unknown = None
+            work.path = sight.entry.path if sight.entry is not None else f"{sight.place.path}/{work.name}"
+            if self._check_mode:
+                self._foresee(work, sight, steps)
+            elif not steps:
+                self._report(work, work.path, sight)
+            elif steps[0] in work.done:
+                self._fail(work, self._did_not_help(work, sight, steps[0]), sight)
+            elif work.there_already is not None and steps[0] == "add":
+                self._fail(work, work.there_already)
+            else:
+                work.remaining = steps[1:]
+                doing.append((work, sight, steps[0]))
+        if doing:
+            self._carry_out(doing)
+
+    def _did_not_help(self, work: _Work, sight: Sight, step: str) -> str:
+        if step == "reconnect" and sight.entry is not None:
+            return (
+                f"{work.name} was reconnected, but vCenter still shows it as {state_in_words(sight.entry.state)}, at "
+                f"{sight.entry.path}: look at its events in vCenter."
             )
-        elif here is not None and here.state == "connected" and _says_already_there(outcome.fault):
-            # Somebody else added it between our look and our add.
-            results.ok(name, changed=False, msg=f"{name} is at {here.path}.", action="present", path=here.path)
+        return f"vCenter said that all was done for {work.name}, but it is not so: look at its events in vCenter."
+
+    def _carry_out(self, doing: t.Sequence[tuple[_Work, Sight, str]]) -> None:
+        """Do one step for each host. The outcome of each counts alone."""
+        doing = self._make_folders(doing)
+        doing = self._disconnect(doing)
+        certificates: dict[str, t.Optional[str]] = {}
+        tasks: dict[str, t.Callable[[], t.Any]] = {}
+        calls: dict[str, tuple[str, Sight]] = {}
+        by_name = {work.name: (work, sight, step) for work, sight, step in doing}
+        for work, sight, step in doing:
+            certificate = certificate_to_use(work.host, sight) if step in ("add", "reconnect") else None
+            certificates[work.name] = certificate
+            if certificate is not None and work.host.certificate is None:
+                work.trusted = certificate
+            task = task_for(self._session, step, work.host, sight.place, sight.entry, certificate, self._timeout)
+            if task is not None:
+                tasks[work.name] = task
+            else:
+                calls[work.name] = (step, sight)
+        for name, outcome in self._outcomes(tasks, calls, by_name):
+            work, sight, step = by_name[name]
+            self._settle(work, sight, step, outcome, certificates[name])
+
+    def _outcomes(
+        self,
+        tasks: t.Mapping[str, t.Callable[[], t.Any]],
+        calls: t.Mapping[str, tuple[str, Sight]],
+        by_name: t.Mapping[str, tuple[_Work, Sight, str]],
+    ) -> t.Iterator[tuple[str, TaskOutcome]]:
+        yield from run_tasks(self._session, tasks, parallel=self._parallel, timeout=self._timeout, clock=self._clock)
+        if not calls:
+            return
+
+        def call(name: str) -> TaskOutcome:
+            step, sight = calls[name]
+            if sight.entry is None:
+                return TaskOutcome(problem=f"{name} is not in vCenter.")
+            host, entry = by_name[name][0].host, sight.entry
+            return self._called(lambda: call_for(self._session, step, host, entry)())
+
+        with ThreadPoolExecutor(max_workers=self._parallel) as pool:
+            yield from zip(calls, pool.map(call, calls))
+
+    def _called(self, call: t.Callable[[], t.Any]) -> TaskOutcome:
+        """The outcome of a call that is no task."""
+        try:
+            with connection_errors(self._session.endpoint):
+                call()
+        except ServiceUnavailableError as error:
+            return TaskOutcome(problem=str(error), lost=True)
+        except VsphereError as error:
+            return TaskOutcome(problem=str(error))
+        except Exception as fault:
+            if not is_fault(fault):
+                raise
+            if session_is_over(fault):
+                return TaskOutcome(problem=f"{self._session.endpoint} has ended the session.", lost=True)
+            return TaskOutcome(fault=fault)
+        return TaskOutcome()
+
+    def _make_folders(self, doing: t.Sequence[tuple[_Work, Sight, str]]) -> list[tuple[_Work, Sight, str]]:
+        """Create each missing folder once, whoever needs it; those hosts go on at the next look."""
+        outcomes: dict[str, TaskOutcome] = {}
+        others = []
+        for work, sight, step in doing:
+            if step != "create_folder":
+                others.append((work, sight, step))
+                continue
+            place = sight.place
+            if place.path not in outcomes:
+                outcomes[place.path] = self._called(lambda place=place: create_folders(place))  # type: ignore[misc]
+                if outcomes[place.path].succeeded:
+                    self._results.shared_changed = True
+            outcome = outcomes[place.path]
+            if outcome.fault is not None and "vim.fault.DuplicateName" in fault_kinds(outcome.fault):
+                # Another host's folder that lies on the way, or somebody else's: the next look finds it.
+                self._put_off(work, explain(outcome.fault, Attempt(work.host, step, place.path)), pause=0.0)
+                continue
+            self._settle(work, sight, step, outcome, None)
+        return others
+
+    def _disconnect(self, doing: t.Sequence[tuple[_Work, Sight, str]]) -> list[tuple[_Work, Sight, str]]:
+        """Disconnect the hosts that are to be reconnected, where vCenter does not show them as that already."""
+        starts = {}
+        for work, sight, step in doing:
+            if step == "reconnect" and sight.entry is not None and sight.entry.state != "disconnected":
+                starts[work.name] = lambda entry=sight.entry: disconnect(entry)
+        bad: dict[str, TaskOutcome] = {}
+        for name, outcome in run_tasks(
+            self._session, starts, parallel=self._parallel, timeout=self._timeout, clock=self._clock
+        ):
+            is_so = outcome.fault is not None and "vim.fault.InvalidState" in fault_kinds(outcome.fault)
+            if not outcome.succeeded and not is_so:
+                bad[name] = outcome
+        for work, sight, step in doing:
+            if work.name in bad:
+                self._settle(work, sight, step, bad[work.name], None)
+        return [one for one in doing if one[0].name not in bad]
+
+    def _settle(self, work: _Work, sight: Sight, step: str, outcome: TaskOutcome, certificate: t.Optional[str]) -> None:
+        """What the outcome of a step means for its host."""
+        if outcome.succeeded:
+            if step not in work.done:
+                work.done.append(step)
+            work.tries, work.since, work.unknown = 0, None, None
+            if step == "move":
+                work.path = f"{sight.place.path}/{work.name}"
+        elif outcome.fault is not None:
+            reason = explain(outcome.fault, Attempt(work.host, step, sight.place.path, certificate))
+            if step == "add" and says_already_there(outcome.fault, work.name):
+                # Somebody else added it between our look and our add, or an earlier try of ours went through.
+                work.there_already = reason
+                self._put_off(work, reason, pause=0.0)
+            elif is_worth_retrying(outcome.fault):
+                self._put_off(work, reason)
+            else:
+                self._fail(work, reason, sight)
+        elif outcome.lost:
+            self._session_lost = True
+            work.unknown = step
+            reason = f"{outcome.problem} It is not known how far vCenter came with {work.name}: run again to find out."
+            self._put_off(work, reason)
         else:
-            results.fail(name, _why_not_added(outcome.fault, addition), action="none")
+            self._fail(
+                work,
+                f"{outcome.problem} It is not known how far vCenter came with {work.name}: run again to find out.",
+                sight,
+            )
 
+    def _restore(self) -> None:
+        """Take those hosts out of maintenance mode again that were brought into it for a move which failed."""
+        starts = {}
+        for work, sight in self._stranded:
+            task = task_for(
+                self._session, "leave_maintenance", work.host, sight.place, sight.entry, None, self._timeout
+            )
+            if task is not None:
+                starts[work.name] = task
+        by_name = {work.name: work for work, _sight in self._stranded}
+        for name, outcome in run_tasks(
+            self._session, starts, parallel=self._parallel, timeout=self._timeout, clock=self._clock
+        ):
+            work = by_name[name]
+            if outcome.succeeded:
+                work.done.append("leave_maintenance")
+                said = f"{name} was taken out of maintenance mode again."
+            else:
+                said = f"{name} is still in maintenance mode: take it out in vCenter."
+            extra = {key: value for key, value in self._results.hosts[name].items() if key in ("action", "path")}
+            self._results.fail(name, said, changed=True, steps=list(work.done), **extra)
 
-def _report_added(results: Results, addition: _Addition, *, path: str, would: bool) -> None:
-    host = addition.host
-    text = f"{host.name} would be added at {path}" if would else f"{host.name} was added at {path}"
-    if host.certificate is None:
-        text += (
-            " with the certificate that answered there, because of trust_on_first_use (SHA-256 thumbprint "
-            f"{sha256_thumbprint(addition.certificate)}); nobody has confirmed it"
+    # -- putting off and reporting
+
+    def _is_late(self, work: _Work) -> bool:
+        return work.since is not None and self._clock() - work.since >= self._retry_for
+
+    def _put_off(
+        self, work: _Work, reason: str, *, pause: t.Optional[float] = None, unless_first: bool = False
+    ) -> None:
+        """Come back to a host later, unless that was done for long enough."""
+        now = self._clock()
+        if work.since is None:
+            work.since = now
+        if pause is None:
+            pause = min(_FIRST_PAUSE * 2**work.tries, _LONGEST_PAUSE)
+            if now + pause - work.since > self._retry_for:
+                if unless_first:
+                    work.since = now - self._retry_for
+                    return
+                tried = f" It was tried {work.tries + 1} times." if work.tries else ""
+                self._fail(work, f"{reason}{tried}")
+                return
+        work.tries += 1
+        work.not_before = now + pause
+
+    def _fail(self, work: _Work, reason: str, sight: t.Optional[Sight] = None) -> None:
+        self._pending.remove(work)
+        extra: dict[str, t.Any] = {"action": _action(work.done, "none"), "steps": list(work.done)}
+        if sight is not None and sight.entry is not None:
+            extra["path"] = sight.entry.path
+        elif work.done and work.path:
+            extra["path"] = work.path
+        if sight is not None and sight.entry is not None and "enter_maintenance" in work.done:
+            if "leave_maintenance" not in work.done:
+                self._stranded.append((work, sight))
+        before = f" Before that, {_sentence(work, 'was')}." if work.done else ""
+        self._results.fail(work.name, f"{reason}{before}", changed=bool(work.done), **extra)
+
+    def _report(self, work: _Work, path: t.Optional[str], sight: t.Optional[Sight] = None) -> None:
+        self._pending.remove(work)
+        name, where = work.name, path or work.path
+        if not work.done:
+            known_as = (
+                "" if where.lower().endswith(f"/{name.lower()}") else f", under the name {where.rpartition('/')[2]}"
+            )
+            text = f"{name} is at {where}{known_as}."
+        elif work.done == ["add"]:
+            text = f"{name} was added at {where}{_trust(work)}."
+        else:
+            text = f"{name} is at {where}: {_sentence(work, 'was')}{_trust(work)}."
+        self._results.ok(
+            name, changed=bool(work.done), msg=text, action=_action(work.done), steps=list(work.done), path=where
         )
-    results.ok(host.name, changed=True, msg=f"{text}.", action="added", path=path)
-    results.diff(host.name, "", f"{path}\n")
+        if work.done:
+            after = _facts(sight) if sight is not None and sight.entry is not None else {"path": where}
+            if sight is None or sight.entry is None:
+                after["state"] = "connected"
+            self._diff(work, after)
 
+    def _foresee(self, work: _Work, sight: Sight, steps: tuple[str, ...]) -> None:
+        self._pending.remove(work)
+        work.done = list(steps)
+        name = work.name
+        moves = sight.entry is None or "move" in steps
+        where = f"{sight.place.path}/{name if sight.entry is None else sight.entry.name}" if moves else work.path
+        if not steps:
+            self._pending.append(work)
+            self._report(work, work.path, sight)
+            return
+        if {"add", "reconnect"}.intersection(steps) and work.host.certificate is None:
+            work.trusted = sight.presented
+        if list(steps) == ["add"]:
+            text = f"{name} would be added at {where}{_trust(work)}."
+        else:
+            text = f"{name} would be at {where}: {_sentence(work, 'would be')}{_trust(work)}."
+        self._results.ok(name, changed=True, msg=text, action=_action(steps), steps=list(steps), path=where)
+        after = dict(work.before or {})
+        after.update(path=where, state="connected")
+        if sight.presented is not None and {"add", "reconnect"}.intersection(steps):
+            after["certificate"] = f"SHA-1 {sha1_thumbprint(sight.presented)}"
+        if "leave_maintenance" in steps:
+            after["maintenance_mode"] = "false"
+        if "license" in steps:
+            after["license"] = "as asked for"
+        if "lockdown" in steps:
+            after["lockdown_mode"] = str(work.host.lockdown_mode)
+        self._diff(work, after)
 
-def _why_not_verified(fault: t.Any, addition: _Addition) -> str:
-    """An SSLVerifyFault names the certificate that vCenter saw by a thumbprint or, since 9.0, by the certificate."""
-    host, told = addition.host, sha1_thumbprint(addition.certificate)
-    seen = getattr(fault, "thumbprint", None)
-    if not seen:
-        with suppress(CertificateError):
-            seen = sha1_thumbprint(str(getattr(fault, "certificate", None) or ""))
-    if seen == told:
-        return (
-            f"vCenter sees the right certificate at {host.name}:{host.port}, but does not accept it by its SHA-1 "
-            "thumbprint: vCenter 9.0 and newer want the certificate itself, and for that pyVmomi 9.0 or newer."
+    def _diff(self, work: _Work, after: t.Mapping[str, str]) -> None:
+        """Both sides show what changes, and the path, so that a reader sees which host it is."""
+        before = work.before or {}
+        after = dict(after)
+        if "license" in work.done:
+            before = {**before, "license": "another one, or none"}
+            after["license"] = "as asked for"
+        keys = [key for key in after if key == "path" or before.get(key) != after[key]]
+        self._results.diff(
+            work.name,
+            "".join(f"{key}: {before[key]}\n" for key in keys if key in before),
+            "".join(f"{key}: {after[key]}\n" for key in keys),
         )
+
+    def _show(self) -> None:
+        settled = self._total - len(self._pending)
+        failed = len(self._results.failed_hosts)
+        waiting = sum(1 for work in self._pending if work.tries)
+        line = f"{settled} of {self._total} hosts are settled"
+        if failed:
+            line += f", {failed} have failed"
+        if waiting:
+            line += f", {waiting} are tried again"
+        self._progress(line)
+
+
+def _facts(sight: Sight) -> dict[str, str]:
+    """A host's entry in vCenter, for a diff; empty when there is none."""
+    entry = sight.entry
+    if entry is None:
+        return {}
+    facts = {"path": entry.path, "state": entry.state, "maintenance_mode": str(entry.maintenance).lower()}
+    if entry.thumbprint:
+        facts["certificate"] = f"SHA-1 {entry.thumbprint.upper()}"
+    if entry.lockdown:
+        facts["lockdown_mode"] = entry.lockdown.replace("lockdown", "", 1).lower()
+    return facts
+
+
+def _action(steps: t.Sequence[str], nothing: str = "present") -> str:
+    """The one word for what was done with a host."""
+    for step, action in _ACTIONS:
+        if step in steps:
+            return action
+    return "configured" if steps else nothing
+
+
+def _sentence(work: _Work, was: str) -> str:
+    parts = [
+        _DONE[step].format(was=was, origin=work.origin, lockdown=work.host.lockdown_mode)
+        # What is undone in the same run is not worth a reader's time.
+        for step in work.done
+        if not (
+            step in ("enter_maintenance", "leave_maintenance")
+            and "move" in work.done
+            and "enter_maintenance" in work.done
+        )
+    ]
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + f" and {parts[-1]}"
+
+
+def _trust(work: _Work) -> str:
+    if work.trusted is None:
+        return ""
     return (
-        f"vCenter sees another certificate at {host.name}:{host.port} (SHA-1 thumbprint {seen or 'not told'}) than is "
-        f"seen from here at {host.address} ({told}): check what {host.name} resolves to on vCenter."
+        " with the certificate that answered there, because of trust_on_first_use (SHA-256 thumbprint "
+        f"{sha256_thumbprint(work.trusted)}); nobody has confirmed it"
     )
-
-
-def _says_already_there(fault: t.Any) -> bool:
-    return bool({"vim.fault.DuplicateName", "vim.fault.AlreadyConnected"}.intersection(fault_kinds(fault)))
-
-
-def _why_not_added(fault: t.Any, addition: _Addition) -> str:
-    """A fault of an add task in words that say what to do. The most special kind that is known decides."""
-    host, place = addition.host, addition.place
-    sentences: dict[str, t.Callable[[], str]] = {
-        "vim.fault.SSLVerifyFault": lambda: _why_not_verified(fault, addition),
-        "vim.fault.InvalidLogin": lambda: (
-            f"The host refuses the login of {host.username} with the given password: set the root password first "
-            "(module esxi_root_password). After five wrong logins ESXi locks the account for 15 minutes."
-        ),
-        "vim.fault.AlreadyBeingManaged": lambda: (
-            "The host is managed by another vCenter already "
-            f"({getattr(fault, 'ipAddress', None) or 'address unknown'}): remove it there first."
-        ),
-        "vim.fault.AlreadyConnected": lambda: (
-            "This vCenter has that machine already, under the name "
-            f"{getattr(fault, 'name', None) or '(unknown)'}: remove that entry, or use that name."
-        ),
-        "vim.fault.DuplicateName": lambda: (
-            f"Another object in {place.path} has the name {getattr(fault, 'name', None) or host.name}: rename it."
-        ),
-        "vim.fault.NoHost": lambda: (
-            f"vCenter cannot reach {host.name}:{host.port}: check that vCenter resolves the name to {host.address} and "
-            "may connect to ports 443 and 902 of that address."
-        ),
-        "vim.fault.TooManyHosts": lambda: "vCenter's edition or licence manages no more hosts than it has.",
-        "vmodl.fault.NotEnoughLicenses": lambda: f"vCenter has no licence left for this host: {describe_fault(fault)}",
-        "vim.fault.LicenseAssignmentFailed": lambda: (
-            f"vCenter cannot give this host a licence: {describe_fault(fault)}"
-        ),
-        "vim.fault.InvalidLicense": lambda: f"The licence does not allow it: {describe_fault(fault)}",
-        "vim.fault.NoPermission": lambda: (
-            f"The vCenter user lacks the privilege {getattr(fault, 'privilegeId', None) or 'to add hosts'} "
-            f"on {place.path}."
-        ),
-        "vim.fault.HostConnectFault": lambda: f"vCenter could not take the host in: {describe_fault(fault)}",
-    }
-    for kind in fault_kinds(fault):
-        if kind in sentences:
-            return sentences[kind]()
-    return f"vCenter could not add the host: {describe_fault(fault)}"

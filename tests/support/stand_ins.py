@@ -73,6 +73,18 @@ class Vcenter:
         """The connection options of a module."""
         return {"hostname": "127.0.0.1", "port": self.port, "username": USER, "password": PASSWORD}
 
+    def calls(self) -> list[str]:
+        """The methods that were called so far, when it is one that looks at its hosts."""
+        path = self.log.with_suffix(".calls")
+        return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+    def trouble(self, *rules: dict[str, t.Any]) -> None:
+        """Have it make trouble from now on, as tests/lab/pxelab/trouble.py says; without rules: no more."""
+        path = self.log.with_suffix(".faults")
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(rules), encoding="utf-8")
+        fresh.replace(path)
+
     def requests(self, method: str) -> list[str]:
         """The SOAP requests of a method that have come so far."""
         text = self.log.read_text(encoding="utf-8", errors="replace")
@@ -101,8 +113,11 @@ def vcsim(pair: Pair, log: Path, *more: str) -> t.Iterator[Vcenter]:
 
 
 @contextmanager
-def vcenter(pair: Pair, log: Path, names: Path, *more: str) -> t.Iterator[Vcenter]:
-    """A vCenter that looks at the hosts which it is given. names: what its DNS knows, in the form of /etc/hosts."""
+def vcenter(pair: Pair, log: Path, names: Path, *more: str, gateway: t.Sequence[str] = ()) -> t.Iterator[Vcenter]:
+    """A vCenter that looks at the hosts which it is given. names: what its DNS knows, in the form of /etc/hosts.
+
+    more: options of vcsim. gateway: options of what is in front of it (pxelab.vcenter_api).
+    """
     arguments: list[t.Union[str, Path]] = [
         sys.executable,
         "-m",
@@ -112,7 +127,8 @@ def vcenter(pair: Pair, log: Path, names: Path, *more: str) -> t.Iterator[Vcente
         "--vcsim",
         vcsim_program(),
     ]
-    arguments += ["--cert", pair.cert, "--key", pair.key, "--hosts", names, "--"]
+    arguments += ["--cert", pair.cert, "--key", pair.key, "--hosts", names]
+    arguments += ["--calls", log.with_suffix(".calls"), "--faults", log.with_suffix(".faults"), *gateway, "--"]
     arguments += ["-username", USER, "-password", PASSWORD, *INVENTORY, *more]
     with _process(arguments, r"ready .*:(\d+)$", log) as (process, found):
         yield Vcenter(int(found[1]), log, process)

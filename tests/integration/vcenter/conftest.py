@@ -71,6 +71,9 @@ def run_module(authority: Authority) -> Run:
     """Run a module in a process of its own, as Ansible does, and return what it returned."""
 
     def run(name: str, *, check: bool = False, env: t.Optional[dict[str, str]] = None, **params: t.Any) -> t.Any:
+        if name == "vcenter_add_host":
+            # What fails on purpose here would be tried for two minutes.
+            params.setdefault("retry_for", 0)
         arguments = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": "/tmp", **params}
         done = subprocess.run(
             [sys.executable, "-c", _DRIVER, name],
@@ -127,6 +130,110 @@ def listing(authority: Authority) -> t.Callable[[stand_ins.Vcenter], dict[str, t
             connect.Disconnect(instance)
 
     return list_hosts
+
+
+class Site:
+    """A vCenter that looks at its hosts, and stand-in hosts whose names it knows."""
+
+    PASSWORD = "Root-secret-7!"
+
+    def __init__(
+        self,
+        start: t.Callable[..., t.Any],
+        authority: Authority,
+        server_pair: Pair,
+        folder: Path,
+        *more: str,
+        **how: t.Any,
+    ) -> None:
+        self._start, self._authority, self._folder = start, authority, folder
+        self._names = folder / "names"
+        self._names.write_text("", encoding="utf-8")
+        self.center: stand_ins.Vcenter = start(
+            stand_ins.vcenter(server_pair, folder / "vcenter.log", self._names, *more, **how)
+        )
+        self._end: dict[str, ExitStack] = {}
+        self.hosts: dict[str, stand_ins.EsxiHost] = {}
+
+    def resolve(self, name: str, address: str = "127.0.0.1") -> None:
+        """Let vCenter's DNS know a name."""
+        with self._names.open("a", encoding="utf-8") as stream:
+            stream.write(f"{address} {name}\n")
+
+    def host(self, name: str, **changes: t.Any) -> dict[str, t.Any]:
+        """Start a stand-in host of that name; its definition for the module, in cluster DC0_C1 of DC0."""
+        self.resolve(name)
+        self._boot(name, 0, "first")
+        return self.definition(name, **changes)
+
+    def definition(self, name: str, **changes: t.Any) -> dict[str, t.Any]:
+        """What the module is told of a host that runs."""
+        known = {
+            "name": name,
+            "address": "127.0.0.1",
+            "port": self.hosts[name].port,
+            "password": self.PASSWORD,
+            "certificate": self.hosts[name].pair.pem,
+            "datacenter": "DC0",
+            "cluster": "DC0_C1",
+        }
+        return {key: value for key, value in {**known, **changes}.items() if value is not None}
+
+    def shut_down(self, name: str) -> None:
+        """Switch a host off."""
+        self._end.pop(name).close()
+
+    def reinstall(self, name: str, password: str = PASSWORD) -> None:
+        """Install a host anew: another certificate, and nothing known of any vCenter."""
+        port = self.hosts[name].port
+        self.shut_down(name)
+        self._boot(name, port, f"again-{self.hosts[name].pair.cert.stem}", password)
+
+    def _boot(self, name: str, port: int, folder: str, password: str = PASSWORD) -> None:
+        stack = self._end[name] = ExitStack()
+        place = self._folder / name / folder
+        self.hosts[name] = stack.enter_context(stand_ins.esxi_host(self._authority.esxi(), place, password, port=port))
+
+    def close(self) -> None:
+        for stack in self._end.values():
+            stack.close()
+
+
+@pytest.fixture
+def site(
+    start: t.Callable[..., t.Any], authority: Authority, server_pair: Pair, tmp_path: Path
+) -> t.Iterator[t.Callable[..., Site]]:
+    """Make a site: options of vcsim, and ``gateway`` for those of what is in front of it."""
+    made: list[Site] = []
+
+    def make(*more: str, **how: t.Any) -> Site:
+        folder = tmp_path / f"site{len(made)}"
+        folder.mkdir()
+        made.append(Site(start, authority, server_pair, folder, *more, **how))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def in_vcenter(authority: Authority) -> t.Callable[..., t.Any]:
+    """Do something in a vCenter as an administrator would."""
+
+    def do(center: stand_ins.Vcenter, work: t.Callable[[t.Any], t.Any]) -> t.Any:
+        from pyVim import connect
+
+        context = ssl.create_default_context(cafile=str(authority.pair.cert))
+        instance = connect.SmartConnect(
+            host="127.0.0.1", port=center.port, user=stand_ins.USER, pwd=stand_ins.PASSWORD, sslContext=context
+        )
+        try:
+            return work(instance.RetrieveContent())
+        finally:
+            connect.Disconnect(instance)
+
+    return do
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -88,7 +88,8 @@ def test_a_fault_at_the_start_of_one_add_fails_that_host(run_module, behind, hos
 
     assert result["failed_hosts"] == ["esx4.example.com"]
     assert result["hosts"]["esx4.example.com"]["msg"] == (
-        "The vCenter user lacks the privilege Host.Inventory.AddHostToCluster on /DC0/host/DC0_C0."
+        "The vCenter user lacks the privilege Host.Inventory.AddHostToCluster on /DC0/host/DC0_C0, which it takes to "
+        "add esx4.example.com: give it to the user's role there."
     )
     assert result["changed"]
 

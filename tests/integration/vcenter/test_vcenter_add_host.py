@@ -65,6 +65,7 @@ def test_adds_hosts_once_over_one_session(run_module, vcsim, host, listing) -> N
         "action": "added",
         "path": "/DC0/host/DC0_C0/esx02.example.com",
         "msg": "esx02.example.com was added at /DC0/host/DC0_C0/esx02.example.com.",
+        "steps": ["add"],
     }
     assert listing(vcsim) == {
         "esx01.example.com": ("DC0_C1", "connected"),
@@ -75,7 +76,7 @@ def test_adds_hosts_once_over_one_session(run_module, vcsim, host, listing) -> N
         "before_header": "esx01.example.com",
         "after_header": "esx01.example.com",
         "before": "",
-        "after": "/DC0/host/DC0_C1/esx01.example.com\n",
+        "after": "path: /DC0/host/DC0_C1/esx01.example.com\nstate: connected\nmaintenance_mode: false\n",
     } in first["diff"]
 
     second = run_module(MODULE, **vcsim.options(), hosts=hosts)
@@ -186,7 +187,8 @@ def test_nobody_at_the_address(run_module, vcsim, host, listing) -> None:
         ({"cluster": "DC1_C0"}, "There is no cluster 'DC1_C0' in datacenter DC0; there is: DC0_C0, DC0_C1."),
         (
             {"cluster": None, "folder": "Edge"},
-            "There is no host folder 'Edge' in datacenter DC0; there is none at all (or this vCenter user sees none).",
+            "There is no host folder 'Edge' in datacenter DC0; there is none at all (or this vCenter user sees none). "
+            "With create_folders it would be created.",
         ),
         (
             {"cluster": "DC0_C0", "folder": "/"},
@@ -230,21 +232,21 @@ def test_standalone_hosts_in_folders(run_module, vcsim, host, listing, authority
     }
 
 
-def test_a_host_that_is_elsewhere_stays_there(run_module, vcsim, host, listing) -> None:
+def test_a_host_that_is_elsewhere_stays_there_where_it_may_not_be_moved(run_module, vcsim, host, listing) -> None:
     run_module(MODULE, **vcsim.options(), hosts=[host("esx01.example.com", cluster="DC0_C0")])
 
-    result = run_module(MODULE, **vcsim.options(), hosts=[host("esx01.example.com", cluster="DC0_C1")])
+    result = run_module(MODULE, **vcsim.options(), hosts=[host("esx01.example.com", cluster="DC0_C1", move=False)])
 
     one = result["hosts"]["esx01.example.com"]
     assert one["failed"] and one["path"] == "/DC0/host/DC0_C0/esx01.example.com"
     assert one["msg"].startswith(
         "esx01.example.com is in this vCenter already, at /DC0/host/DC0_C0/esx01.example.com, but should be in "
-        "/DC0/host/DC0_C1."
+        "/DC0/host/DC0_C1: allow it with move"
     )
     assert listing(vcsim) == {"esx01.example.com": ("DC0_C0", "connected")}
 
 
-def test_a_disconnected_host_is_reported(run_module, vcsim, host, authority) -> None:
+def test_a_disconnected_host_is_reported_where_it_may_not_be_reconnected(run_module, vcsim, host, authority) -> None:
     def add_disconnected(content: t.Any) -> None:
         from pyVmomi import vim
 
@@ -253,7 +255,7 @@ def test_a_disconnected_host_is_reported(run_module, vcsim, host, authority) -> 
 
     _in_vcenter(authority, vcsim, add_disconnected)
 
-    result = run_module(MODULE, **vcsim.options(), hosts=[host("esx01.example.com")])
+    result = run_module(MODULE, **vcsim.options(), hosts=[host("esx01.example.com", reconnect=False)])
 
     assert result["failed"]
     assert "vCenter shows it as disconnected" in result["msg"]
@@ -349,7 +351,7 @@ def test_a_vcenter_that_cannot_be_used_is_each_hosts_failure_where_asked(run_mod
     assert not result.get("failed") and not result["changed"]
     assert result["failed_hosts"] == ["esx01.example.com", "esx02.example.com"]
     for name in result["failed_hosts"]:
-        assert result["hosts"][name]["msg"].startswith(f"{name} was not added: ")
+        assert result["hosts"][name]["msg"].startswith(f"{name} was left as it is: ")
         assert "refuses the login of administrator" in result["hosts"][name]["msg"]
 
 
@@ -440,7 +442,8 @@ class TestVcenterThatLooks:
 
         assert result["failed_hosts"] == ["esx02.example.com", "esx03.invalid"]
         assert (
-            "The host refuses the login of root with the given password" in result["hosts"]["esx02.example.com"]["msg"]
+            "esx02.example.com refuses the login of root with the given password"
+            in result["hosts"]["esx02.example.com"]["msg"]
         )
         assert (
             f"vCenter cannot reach esx03.invalid:{esxi.port}: check that vCenter resolves the name"

@@ -7,8 +7,9 @@
 
 The state file is what the kickstart left behind: ``{"root_password_hash": "$6$..."}``, or the bare hash. It is written
 back as JSON and says besides how many logins failed in a row (``failed_logins``), until when the account is locked
-(``locked_until``, seconds since 1970, or null), and how often it was logged in to and its password set (``logins``,
-``password_changes``). It is read anew for every login, so a reinstall may replace it.
+(``locked_until``, seconds since 1970, or null), how often it was logged in to and its password set (``logins``,
+``password_changes``), and which vCenter has taken the host in (``managed_by``, or null). It is read anew for every
+login, so a reinstall may replace it.
 
 With ``--root DIR``, files that are not named are looked for where an installed host has them, below that folder.
 The process ends when the thread that started it ends. It prints ``ready ADDRESS:PORT`` once it takes connections.
@@ -27,6 +28,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 from . import paths, soap
 
@@ -104,10 +106,23 @@ class Account:
             state.update(root_password_hash=self._crypt.new(password), password_changes=state["password_changes"] + 1)
             self._write(state)
 
+    def managed_by(self) -> str:
+        """The vCenter that has taken the host in, empty when none has."""
+        with self._lock:
+            return str(self._read()["managed_by"] or "")
+
+    def take_in(self, vcenter: str) -> None:
+        """Belong to a vCenter from now on."""
+        with self._lock:
+            state = self._read()
+            state.update(managed_by=vcenter)
+            self._write(state)
+
     def _read(self) -> dict[str, Any]:
         text = self._state.read_text(encoding="utf-8")
         state = {"root_password_hash": text.strip()} if text.startswith("$") else json.loads(text)
-        return {"failed_logins": 0, "locked_until": None, "logins": 0, "password_changes": 0, **state}
+        empty = {"failed_logins": 0, "locked_until": None, "logins": 0, "password_changes": 0, "managed_by": None}
+        return {**empty, **state}
 
     def _write(self, state: dict[str, Any]) -> None:
         paths.write_text(self._state, json.dumps(state, indent=2) + "\n", 0o600)
@@ -125,7 +140,33 @@ class EsxiApi:
             return self._login(call)
         if call.method == "UpdateUser":
             return self._update_user(call)
+        if call.method == "PxelabManagedBy":
+            return self._managed_by()
+        if call.method == "PxelabTakeIn":
+            return self._take_in(call)
         return None
+
+    def _managed_by(self) -> soap.Answer:
+        return soap.Answer(
+            200,
+            soap.envelope(
+                '<PxelabManagedByResponse xmlns="urn:vim25">'
+                f"<returnval>{escape(self._account.managed_by())}</returnval></PxelabManagedByResponse>"
+            ),
+        )
+
+    def _take_in(self, call: soap.Call) -> soap.Answer:
+        """What installing vCenter's agent is on a real host: only who has logged in may do it."""
+        answer = call.forward(
+            soap.envelope(
+                '<CurrentTime xmlns="urn:vim25"><_this type="ServiceInstance">ServiceInstance</_this></CurrentTime>'
+            )
+        )
+        if answer.status != 200:
+            return answer
+        self._account.take_in(call.text("vcenter"))
+        self._say(f"taken in by {call.text('vcenter')}")
+        return soap.Answer(200, soap.envelope('<PxelabTakeInResponse xmlns="urn:vim25"/>'))
 
     def _login(self, call: soap.Call) -> soap.Answer | None:
         user = call.text("userName")

@@ -9,8 +9,9 @@
 #   1. the program that the variable VCSIM names,
 #   2. an OUT that is already newer than its sources,
 #   3. a vcsim on PATH (upstream's release binary, or `docker run` wrapped in a script),
-#   4. a build of main.go with Debian's golang-go and golang-github-vmware-govmomi-dev, without any module download.
+#   4. a build of main.go and extension.go with Debian's golang-go and golang-github-vmware-govmomi-dev, without any module download.
 #
+# Only 4 has the extension that disconnecting, reconnecting and moving hosts need (extension.go).
 # Prefer 3 or 4 of a version below 0.36: newer simulators crash when a cluster host is destroyed and added again.
 set -eu
 
@@ -40,7 +41,8 @@ if [ -n "${VCSIM:-}" ]; then
     exit 0
 fi
 
-if [ -x "$out" ] && [ ! -L "$out" ] && [ "$out" -nt "$here/main.go" ] && [ "$out" -nt "$here/build.sh" ]; then
+if [ -x "$out" ] && [ ! -L "$out" ] && [ "$out" -nt "$here/main.go" ] && [ "$out" -nt "$here/extension.go" ] \
+    && [ "$out" -nt "$here/build.sh" ]; then
     echo "vcsim: $out is up to date"
     exit 0
 fi
@@ -65,7 +67,7 @@ fi
 # GO111MODULE=off and GOPATH: Debian's library packages are a GOPATH tree; nothing is fetched from anywhere.
 temporary=$(mktemp "$out.XXXXXX")
 trap 'rm -f "$temporary"' EXIT
-(cd "$here" && GO111MODULE=off GOPATH="$gopath" GOFLAGS='' CGO_ENABLED=0 go build -trimpath -o "$temporary" main.go)
+(cd "$here" && GO111MODULE=off GOPATH="$gopath" GOFLAGS='' CGO_ENABLED=0 go build -trimpath -o "$temporary" main.go extension.go)
 chmod 0755 "$temporary"
 mv -f "$temporary" "$out"
 trap - EXIT

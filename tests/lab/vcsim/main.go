@@ -72,6 +72,9 @@ func main() {
 	}
 	defer model.Remove()
 	fatal(model.Create())
+	if !*esx {
+		register()
+	}
 
 	service := model.Service
 	service.Listen = &url.URL{Host: *listen}

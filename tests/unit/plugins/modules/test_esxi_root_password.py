@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils import _vsphere
+from ansible_collections.pxemanager.esxi.plugins.module_utils import _vsphere_session
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError, MissingLibraryError
 from ansible_collections.pxemanager.esxi.plugins.modules import esxi_root_password as module
 
@@ -19,7 +19,7 @@ def params(**changes: t.Any) -> dict[str, t.Any]:
 
 
 def _needs_pyvmomi() -> None:
-    if _vsphere.PYVMOMI_IMPORT_ERROR is not None:
+    if _vsphere_session.PYVMOMI_IMPORT_ERROR is not None:
         pytest.skip("pyVmomi cannot be used here")
 
 
@@ -31,7 +31,7 @@ def test_secrets_are_marked() -> None:
 
 
 def test_without_pyvmomi(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_vsphere, "PYVMOMI_IMPORT_ERROR", "Traceback ...")
+    monkeypatch.setattr(_vsphere_session, "PYVMOMI_IMPORT_ERROR", "Traceback ...")
     with pytest.raises(MissingLibraryError):
         module.run(params(), check_mode=False)
 

@@ -33,6 +33,8 @@ def params(**changes: t.Any) -> dict[str, t.Any]:
         "hosts": [],
         "parallel": 16,
         "timeout": 600,
+        "retry_for": 0,
+        "progress_file": None,
         "on_host_failure": "fail",
         **changes,
     }
@@ -42,7 +44,8 @@ def test_options() -> None:
     spec = module.argument_spec()
     assert spec["validate_certs"]["default"] is True and spec["password"]["no_log"] is True
     options = spec["hosts"]["options"]
-    assert options["password"]["no_log"] is True and options["trust_on_first_use"]["default"] is False
+    assert {name for name, option in options.items() if option.get("no_log")} == {"password", "license"}
+    assert options["trust_on_first_use"]["default"] is False
     # anything else that is required would fail all hosts for the mistake of one
     assert [name for name, option in options.items() if option.get("required")] == ["name"]
 
