@@ -304,7 +304,7 @@ class TestTriedAgain:
 
         def later() -> None:
             time.sleep(2)
-            here._boot(NAME, definition["port"], "first")
+            here.boot(NAME, definition["port"])
             done.wait(60)
 
         done = threading.Event()
