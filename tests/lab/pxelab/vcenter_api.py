@@ -22,7 +22,7 @@ import re
 import threading
 from pathlib import Path
 
-from . import paths, soap, trouble, vcenter_hosts
+from . import paths, soap, trouble, vcenter_hosts, vcenter_lookup
 from .trouble import Trouble
 from .vcenter_profiles import HostProfiles
 
@@ -132,8 +132,9 @@ def main() -> None:
         soap.address_and_port(options.listen),
         soap.server_context(str(options.cert), str(options.key)),
         ("127.0.0.1", 0),
-        lambda call: api(call),
+        lambda call: lookup(call) or api(call),
     )
+    lookup = vcenter_lookup.alone(f"{gateway.server_name}:{gateway.server_port}")
     licences = dict(one.rsplit(":", 1) for one in options.license)
     settings = vcenter_hosts.Settings(
         identity=f"{gateway.server_name}:{gateway.server_port}",
