@@ -16,7 +16,7 @@ import tempfile
 import typing as t
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._pbconnect import (
     Ack,
@@ -54,12 +54,16 @@ class Hosts(RuleBasedStateMachine):
     accepted = 0
     refused = 0
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(target=tokens)
+    def start(self) -> t.Any:
+        """One host is armed and has booted, of the other nobody has heard yet."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="esxi-pxe-states-"))
         self.server = PxeServer(self.folder, kickstart_clients=["127.0.0.0/8"])
         self.server.now = NOW
+        # The folders of all hosts, which the role makes.
+        self.server.good("published")
         self.pbconnect = Pbconnect(self.server.config)
+        return self.arm(1, False, True)
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
@@ -77,7 +81,15 @@ class Hosts(RuleBasedStateMachine):
         mode = self.server.mode(name_of(number)) if self.server.layout.tree(name_of(number)).exists() else None
         if status is None:
             return (mode, None)
-        return (mode, status.mode, status.stage, status.install, dict(status.stages), status.certificate, status.actions)
+        return (
+            mode,
+            status.mode,
+            status.stage,
+            status.install,
+            dict(status.stages),
+            status.certificate,
+            status.actions,
+        )
 
     def only(self, *numbers: int) -> t.Callable[[], None]:
         """For later: a check that no other host was touched."""
@@ -96,24 +108,28 @@ class Hosts(RuleBasedStateMachine):
         Hosts.steps += 1
         check, before = self.only(number), self.status(number)
         self.server.good("published", definition(number))
-        self.server.write_kickstarts(definition(number))
-        for mac in definition(number)["macs"]:
-            self.server.layout.kickstart(name_of(number), mac).write_text("@PBCONNECT_TOKEN@")
         check()
         after = self.status(number)
         assert after is not None
         assert after.stage == ("defined" if before is None else before.stage)
 
-    @rule(number=HOSTS, reinstall=st.sampled_from([False, True]))
-    def arm(self, number: int, reinstall: bool) -> None:
+    @rule(target=tokens, number=HOSTS, reinstall=st.booleans(), fetched=st.booleans())
+    def arm_again(self, number: int, reinstall: bool, fetched: bool) -> t.Any:
+        return self.arm(number, reinstall, fetched)
+
+    def arm(self, number: int, reinstall: bool, fetched: bool) -> t.Any:
+        """As the role does it: kickstarts, then arming; mostly the host then boots and fetches its own."""
         Hosts.steps += 1
         check, before = self.only(number), self.status(number)
+        self.server.write_kickstarts(definition(number))
+        for mac in definition(number)["macs"]:
+            self.server.layout.kickstart(name_of(number), mac).write_text("@PBCONNECT_TOKEN@")
         result = self.server.call("armed", {**definition(number), "reinstall": reinstall})
         check()
         after = self.status(number)
         if result["failed_hosts"]:
             assert self.server.mode(name_of(number)) != "install" or (before is not None and before.stage == "armed")
-            return
+            return multiple()
         assert after is not None
         action = result["hosts"][name_of(number)]["action"]
         if action == "armed" and (before is None or before.stage != "armed"):
@@ -123,6 +139,7 @@ class Hosts(RuleBasedStateMachine):
             assert reinstall or before is None or before.stage == "defined"
         elif before is not None and before.stage != "armed":
             assert after.stage == before.stage
+        return self.fetch(number, 0) if fetched else multiple()
 
     @rule(number=HOSTS)
     def disarm(self, number: int) -> None:
@@ -137,8 +154,10 @@ class Hosts(RuleBasedStateMachine):
         assert after is not None and self.server.mode(name_of(number)) == "local"
         assert before.stage == "armed" or after.stage == before.stage
 
-    @rule(number=HOSTS)
-    def remove(self, number: int) -> None:
+    @rule(number=HOSTS, chance=st.integers(0, 4))
+    def remove(self, number: int, chance: int) -> None:
+        if chance:
+            return
         Hosts.steps += 1
         check = self.only(number)
         self.server.good("absent", definition(number))
@@ -166,6 +185,9 @@ class Hosts(RuleBasedStateMachine):
     # -- what hosts do
 
     @rule(target=tokens, number=HOSTS, which=st.sampled_from([0, 1]))
+    def fetch_again(self, number: int, which: int) -> t.Any:
+        return self.fetch(number, which)
+
     def fetch(self, number: int, which: int) -> t.Any:
         Hosts.steps += 1
         status, mac = self.status(number), definition(number)["macs"][which]
@@ -186,7 +208,7 @@ class Hosts(RuleBasedStateMachine):
         Hosts.steps += 1
         self._report(token, token.text, stage, together)
 
-    @rule(token=consumes(tokens), stage=REPORTS)
+    @rule(token=tokens, stage=REPORTS)
     def report_with_a_broken_token(self, token: Token, stage: str) -> None:
         Hosts.steps += 1
         broken = token.text[:-1] + ("A" if token.text[-1] != "A" else "B")
