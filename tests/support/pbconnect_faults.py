@@ -207,8 +207,8 @@ class Figures:
 
 
 HEAD = (
-    f"{'':<34}{'rounds':>7}{'faults':>8}{'notifications':>14}{'acknowledged':>13}{'no answer':>11}{'503':>7}{'looks':>7}"
-    f"{'lost':>6}{'torn':>6}{'illegal':>9}"
+    f"{'':<34}{'rounds':>7}{'faults':>8}{'notifications':>14}{'acknowledged':>13}{'no answer':>11}{'503':>7}"
+    f"{'looks':>7}{'lost':>6}{'torn':>6}{'illegal':>9}"
 )
 
 
