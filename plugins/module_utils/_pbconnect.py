@@ -423,13 +423,13 @@ class Pbconnect:
             raise Rejected("unauthorized", "this is no token") from None
         # Before the lock is taken or made: strangers must not be able to keep a host's lock busy.
         with _Opened(paths.install) as record:
-            install = self._check_token(name, record.document(), report)
+            install, mac = self._check_token(name, record.document(), report)
             locks.callback(os.close, lock_host(self._layout, name, paths.lock, lock_timeout))
             if not record.is_current():
-                install = self._check_token(name, read_json(paths.install), report)
+                install, mac = self._check_token(name, read_json(paths.install), report)
         notification = report.notification
-        if notification.mac is not None and notification.mac not in install.macs:
-            raise Rejected("malformed", f"{notification.mac} is not a MAC address of this host", name)
+        if notification.mac is not None and notification.mac != mac:
+            raise Rejected("malformed", f"{notification.mac} is not the MAC address that this kickstart is for", name)
         with _Opened(paths.status) as record:
             document = record.document()
         before = None if document is None else Status.from_json(document)
@@ -439,7 +439,7 @@ class Pbconnect:
             after = before.notified(
                 notification.stage,
                 report.now,
-                mac=notification.mac,
+                mac=mac,
                 message=notification.message,
                 actions=notification.actions,
                 certificate=notification.certificate,
@@ -452,12 +452,14 @@ class Pbconnect:
         local_boot = LocalBoot(paths, None if duplicate else dump_json(after.to_json()))
         return Ack(name, after.stage, after.mode, duplicate), local_boot
 
-    def _check_token(self, name: str, document: object, report: Report) -> Install:
+    def _check_token(self, name: str, document: object, report: Report) -> tuple[Install, str]:
+        """The host's install, and the MAC address whose kickstart the token was in."""
         install = None if document is None else Install.from_json(document)
-        if install is None or install.verify(report.token) is None:
+        token = None if install is None else install.verify(report.token)
+        if install is None or token is None:
             raise Rejected("forbidden", "the token is unknown, or of an install that is over", name)
         self._check_client(name, install, report.client)
-        return install
+        return install, token.mac
 
     # -- armings that run out
 

@@ -40,7 +40,7 @@ __all__ = (
 Mode = t.Literal["install", "local"]
 Stage = t.Literal["defined", "armed", "installing", "installed", "ready", "failed"]
 FailureKind = t.Literal["install", "post_action", "expired"]
-RefusedCode = t.Literal["backwards", "not_armed", "not_ready", "same_install", "unknown_stage"]
+RefusedCode = t.Literal["another_machine", "backwards", "not_armed", "not_ready", "same_install", "unknown_stage"]
 
 SCHEMA: t.Final = 1
 MODES: t.Final[tuple[Mode, ...]] = ("install", "local")
@@ -60,7 +60,8 @@ class SchemaError(EsxiPxeError, ValueError):
 class Refused(EsxiPxeError):
     """A transition that the rules of an install forbid.
 
-    :ivar code: which rule, for programs: V(backwards), V(not_armed), V(not_ready), V(same_install), V(unknown_stage).
+    :ivar code: which rule, for programs: V(another_machine), V(backwards), V(not_armed), V(not_ready), V(same_install),
+        V(unknown_stage).
     """
 
     def __init__(self, code: RefusedCode, reason: str) -> None:
@@ -493,13 +494,24 @@ class Status:
         (a lost call must not hold up the later ones), but never goes back. V(ready) with an action that failed and was
         not to be ignored becomes V(failed), its certificate still kept: the host is up, and can be put right.
 
-        :raises Refused: V(unknown_stage); V(not_armed) if no install is under way; V(backwards) for an earlier stage.
+        An install belongs to the machine that called first. When another MAC address of the host calls with a kickstart
+        of its own, two machines have booted at once, and one of them is not meant.
+
+        :arg mac: the MAC address that the caller's kickstart was handed out to.
+        :raises Refused: V(unknown_stage); V(not_armed) if no install is under way; V(backwards) for an earlier stage;
+            V(another_machine) for a MAC address other than the one that called first.
         """
         reported = next((known for known in NOTIFIED_STAGES if known == stage), None)
         if reported is None:
             raise Refused("unknown_stage", f"a host cannot report the stage {stage!r}")
         if self.stage == "defined" or self.install is None:
             raise Refused("not_armed", f"no install of {self.host} is under way")
+        if mac is not None and self.booted_mac is not None and mac != self.booted_mac:
+            raise Refused(
+                "another_machine",
+                f"{self.host} is being installed on the machine with {self.booted_mac}, and {mac} has called: see which "
+                "machine has it, and take it out of the host's definition if it is another one",
+            )
         if self._last_reported() == reported:
             return self if self.mode == "local" else dataclasses.replace(self, mode="local")
         if STAGES.index(reported) <= STAGES.index(self.stage):

@@ -345,9 +345,26 @@ def test_a_notification_for_a_strange_mac_is_refused(site: Site, pbconnect: Pbco
 
 def test_a_mac_may_be_left_out_or_written_otherwise(site: Site, pbconnect: Pbconnect, token: str) -> None:
     pbconnect.notify(token, parse_notification(b'{"stage": "installing"}'), ADDRESS, NOW)
-    assert site.status(NAME).booted_mac is None
-    pbconnect.notify(token, said("installed", mac="00-50-56-AA-BB-02"), ADDRESS, NOW)
-    assert site.status(NAME).booted_mac == MAC2
+    assert site.status(NAME).booted_mac == MAC
+    pbconnect.notify(token, said("installed", mac=MAC.upper().replace(":", "-")), ADDRESS, NOW)
+    assert site.status(NAME).booted_mac == MAC
+
+
+def test_a_mac_other_than_that_of_the_kickstart_is_refused(site: Site, pbconnect: Pbconnect, token: str) -> None:
+    rejected("malformed", pbconnect.notify, token, said("installing", mac=MAC2), ADDRESS, NOW)
+    assert site.mode(NAME) == "install"
+
+
+def test_of_two_machines_that_boot_at_once_the_second_is_refused(site: Site, pbconnect: Pbconnect, key: str) -> None:
+    first, second = site.mint(NAME, MAC, NOW), site.mint(NAME, MAC2, NOW)
+    assert pbconnect.notify(first, said("installing", mac=MAC), ADDRESS, NOW).stage == "installing"
+    reason = str(rejected("forbidden", pbconnect.notify, second, said("installing", mac=MAC2), ADDRESS, NOW))
+    assert MAC in reason
+    assert MAC2 in reason
+    # nor may it say that the host is done
+    rejected("forbidden", pbconnect.notify, second, said("ready", mac=MAC2), ADDRESS, NOW)
+    assert site.status(NAME).stage == "installing"
+    assert pbconnect.notify(first, said("installed", mac=MAC), ADDRESS, NOW).stage == "installed"
 
 
 @pytest.mark.parametrize("mode", ["install", "local"])
