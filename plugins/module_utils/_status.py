@@ -509,8 +509,8 @@ class Status:
         if mac is not None and self.booted_mac is not None and mac != self.booted_mac:
             raise Refused(
                 "another_machine",
-                f"{self.host} is being installed on the machine with {self.booted_mac}, and {mac} has called: see which "
-                "machine has it, and take it out of the host's definition if it is another one",
+                f"{self.host} is being installed on the machine with {self.booted_mac}, and {mac} has called: see "
+                "which machine has it, and take it out of the host's definition if it is another one",
             )
         if self._last_reported() == reported:
             return self if self.mode == "local" else dataclasses.replace(self, mode="local")
