@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import RefusedError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Results
@@ -21,8 +21,6 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._tls import (
     UnreachableError,
     UnresolvableError,
     fetch_certificate,
-    sha1_thumbprint,
-    sha256_thumbprint,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_definition import HostToAdd
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_faults import (
@@ -40,6 +38,13 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_plan impo
     state_in_words,
     steps_for,
 )
+from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_report import (
+    Work,
+    facts,
+    report_done,
+    report_failure,
+    report_foreseen,
+)
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_steps import (
     assigned_licenses,
     call_for,
@@ -55,6 +60,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_inventory
     read_inventory,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_session import (
+    LoginRefusedError,
     ServiceUnavailableError,
     Session,
     VsphereError,
@@ -69,18 +75,7 @@ __all__ = ["HostToAdd", "add_hosts"]
 
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
-
-_DONE = {
-    "create_folder": "its folder {was} created",
-    "add": "it {was} added",
-    "reconnect": "it {was} reconnected",
-    "enter_maintenance": "it {was} brought into maintenance mode",
-    "move": "it {was} moved from {origin}",
-    "leave_maintenance": "it {was} taken out of maintenance mode",
-    "license": "its licence {was} assigned",
-    "lockdown": "its lockdown mode {was} set to {lockdown}",
-}
-_ACTIONS = (("add", "added"), ("move", "moved"), ("reconnect", "reconnected"))
+_SHOW_EVERY = 2.0
 
 
 def add_hosts(
@@ -109,29 +104,6 @@ def add_hosts(
     ).run()
 
 
-@dataclass
-class _Work:
-    """A host that is not done yet, and what has become of it so far."""
-
-    host: HostToAdd
-    done: list[str] = field(default_factory=list)
-    remaining: tuple[str, ...] = ()
-    before: t.Optional[dict[str, str]] = None
-    origin: str = ""
-    path: str = ""
-    trusted: t.Optional[str] = None
-    there_already: t.Optional[str] = None
-    tries: int = 0
-    since: t.Optional[float] = None
-    not_before: float = 0.0
-    # The step whose answer was lost: it may have been carried out.
-    unknown: t.Optional[str] = None
-
-    @property
-    def name(self) -> str:
-        return self.host.name
-
-
 class _Join:
     def __init__(
         self,
@@ -148,7 +120,7 @@ class _Join:
         sleep: t.Callable[[float], None],
     ) -> None:
         self._session = session
-        self._pending = [_Work(host) for host in hosts]
+        self._pending = [Work(host) for host in hosts]
         self._total = len(hosts)
         self._results = results
         self._parallel = parallel
@@ -161,7 +133,7 @@ class _Join:
         self._sleep = sleep
         self._has_looked = False
         self._session_lost = False
-        self._stranded: list[tuple[_Work, Sight]] = []
+        self._stranded: list[tuple[Work, Sight]] = []
 
     def run(self) -> None:
         while self._pending:
@@ -178,6 +150,9 @@ class _Join:
             except ServiceUnavailableError as error:
                 self._session_lost = True
                 self._cannot_look(ready, error, passing=True)
+            except LoginRefusedError as error:
+                # For every host: each further login would be one more wrong one.
+                self._cannot_look(list(self._pending), error, passing=False)
             except VsphereError as error:
                 self._cannot_look(ready, error, passing=False)
             else:
@@ -188,12 +163,12 @@ class _Join:
 
     # -- looking
 
-    def _look(self, ready: t.Sequence[_Work]) -> list[tuple[_Work, Sight]]:
+    def _look(self, ready: t.Sequence[Work]) -> list[tuple[Work, Sight]]:
         """How each host stands now. Hosts that cannot be looked at are reported or put off."""
         lockdown = any(work.host.lockdown_mode is not None for work in ready)
         inventory = read_inventory(self._session, lockdown=lockdown)
         places: dict[t.Any, t.Union[Place, PlaceError]] = {}
-        known: list[tuple[_Work, Sight]] = []
+        known: list[tuple[Work, Sight]] = []
         for work in ready:
             place = self._place(inventory, work.host, places)
             if isinstance(place, PlaceError):
@@ -211,16 +186,10 @@ class _Join:
         return [
             (
                 work,
-                Sight(
-                    sight.place,
-                    sight.entry,
-                    sight.presented,
-                    None if sight.entry is None else licensed.get(sight.entry.id),
-                    0 if sight.entry is None else running.get(sight.entry.id, 0),
-                ),
+                replace(sight, licensed=licensed.get(sight.entry.id), powered_on=running.get(sight.entry.id, 0))
+                if sight.entry is not None and (licensed or running)
+                else sight,
             )
-            if licensed or running
-            else (work, sight)
             for work, sight in seen
         ]
 
@@ -241,10 +210,10 @@ class _Join:
                 places[key] = error
         return places[key]
 
-    def _with_certificates(self, known: t.Sequence[tuple[_Work, Sight]]) -> list[tuple[_Work, Sight]]:
+    def _with_certificates(self, known: t.Sequence[tuple[Work, Sight]]) -> list[tuple[Work, Sight]]:
         """Look at the certificates of those hosts for which that matters, so many at a time."""
 
-        def fetch(work: _Work) -> t.Union[str, UnreachableError]:
+        def fetch(work: Work) -> t.Union[str, UnreachableError]:
             try:
                 return fetch_certificate(work.host.address, work.host.port, timeout=self._connect_timeout)
             except UnreachableError as error:
@@ -267,10 +236,10 @@ class _Join:
                     else:
                         self._put_off(work, reason)
                     continue
-            seen.append((work, Sight(sight.place, sight.entry, answer)))
+            seen.append((work, replace(sight, presented=answer)))
         return seen
 
-    def _cannot_look(self, ready: t.Sequence[_Work], error: VsphereError, *, passing: bool) -> None:
+    def _cannot_look(self, ready: t.Sequence[Work], error: VsphereError, *, passing: bool) -> None:
         """vCenter does not show its hosts: what has been done stays done, the rest is put off or given up."""
         if not passing and not self._has_looked:
             raise error
@@ -286,11 +255,11 @@ class _Join:
 
     # -- deciding and doing
 
-    def _act(self, seen: t.Sequence[tuple[_Work, Sight]]) -> None:
-        doing: list[tuple[_Work, Sight, str]] = []
+    def _act(self, seen: t.Sequence[tuple[Work, Sight]]) -> None:
+        doing: list[tuple[Work, Sight, str]] = []
         for work, sight in seen:
             if work.before is None:
-                work.before = _facts(sight)
+                work.before = facts(sight)
                 work.origin = sight.entry.place if sight.entry is not None else ""
             entered = "enter_maintenance" in work.done
             try:
@@ -306,7 +275,11 @@ class _Join:
                 work.unknown = None
             work.path = sight.entry.path if sight.entry is not None else f"{sight.place.path}/{work.name}"
             if self._check_mode:
-                self._foresee(work, sight, steps)
+                self._pending.remove(work)
+                if steps:
+                    report_foreseen(self._results, work, sight, steps)
+                else:
+                    report_done(self._results, work, work.path, sight)
             elif not steps:
                 self._report(work, work.path, sight)
             elif steps[0] in work.done:
@@ -319,7 +292,7 @@ class _Join:
         if doing:
             self._carry_out(doing)
 
-    def _did_not_help(self, work: _Work, sight: Sight, step: str) -> str:
+    def _did_not_help(self, work: Work, sight: Sight, step: str) -> str:
         if step == "reconnect" and sight.entry is not None:
             return (
                 f"{work.name} was reconnected, but vCenter still shows it as {state_in_words(sight.entry.state)}, at "
@@ -327,7 +300,7 @@ class _Join:
             )
         return f"vCenter said that all was done for {work.name}, but it is not so: look at its events in vCenter."
 
-    def _carry_out(self, doing: t.Sequence[tuple[_Work, Sight, str]]) -> None:
+    def _carry_out(self, doing: t.Sequence[tuple[Work, Sight, str]]) -> None:
         """Do one step for each host. The outcome of each counts alone."""
         doing = self._make_folders(doing)
         doing = self._disconnect(doing)
@@ -345,15 +318,19 @@ class _Join:
                 tasks[work.name] = task
             else:
                 calls[work.name] = (step, sight)
-        for name, outcome in self._outcomes(tasks, calls, by_name):
+        shown_at = self._clock()
+        for ended, (name, outcome) in enumerate(self._outcomes(tasks, calls, by_name), 1):
             work, sight, step = by_name[name]
             self._settle(work, sight, step, outcome, certificates[name])
+            if self._clock() - shown_at >= _SHOW_EVERY and ended < len(by_name):
+                self._show(f"; {ended} of the {len(by_name)} at work are one step further")
+                shown_at = self._clock()
 
     def _outcomes(
         self,
         tasks: t.Mapping[str, t.Callable[[], t.Any]],
         calls: t.Mapping[str, tuple[str, Sight]],
-        by_name: t.Mapping[str, tuple[_Work, Sight, str]],
+        by_name: t.Mapping[str, tuple[Work, Sight, str]],
     ) -> t.Iterator[tuple[str, TaskOutcome]]:
         yield from run_tasks(self._session, tasks, parallel=self._parallel, timeout=self._timeout, clock=self._clock)
         if not calls:
@@ -386,7 +363,7 @@ class _Join:
             return TaskOutcome(fault=fault)
         return TaskOutcome()
 
-    def _make_folders(self, doing: t.Sequence[tuple[_Work, Sight, str]]) -> list[tuple[_Work, Sight, str]]:
+    def _make_folders(self, doing: t.Sequence[tuple[Work, Sight, str]]) -> list[tuple[Work, Sight, str]]:
         """Create each missing folder once, whoever needs it; those hosts go on at the next look."""
         outcomes: dict[str, TaskOutcome] = {}
         others = []
@@ -402,12 +379,13 @@ class _Join:
             outcome = outcomes[place.path]
             if outcome.fault is not None and "vim.fault.DuplicateName" in fault_kinds(outcome.fault):
                 # Another host's folder that lies on the way, or somebody else's: the next look finds it.
-                self._put_off(work, explain(outcome.fault, Attempt(work.host, step, place.path)), pause=0.0)
+                reason = explain(outcome.fault, Attempt(work.host, step, place.path))
+                self._put_off(work, reason, pause=None if work.tries else 0.0)
                 continue
             self._settle(work, sight, step, outcome, None)
         return others
 
-    def _disconnect(self, doing: t.Sequence[tuple[_Work, Sight, str]]) -> list[tuple[_Work, Sight, str]]:
+    def _disconnect(self, doing: t.Sequence[tuple[Work, Sight, str]]) -> list[tuple[Work, Sight, str]]:
         """Disconnect the hosts that are to be reconnected, where vCenter does not show them as that already."""
         starts = {}
         for work, sight, step in doing:
@@ -425,7 +403,7 @@ class _Join:
                 self._settle(work, sight, step, bad[work.name], None)
         return [one for one in doing if one[0].name not in bad]
 
-    def _settle(self, work: _Work, sight: Sight, step: str, outcome: TaskOutcome, certificate: t.Optional[str]) -> None:
+    def _settle(self, work: Work, sight: Sight, step: str, outcome: TaskOutcome, certificate: t.Optional[str]) -> None:
         """What the outcome of a step means for its host."""
         if outcome.succeeded:
             if step not in work.done:
@@ -479,12 +457,10 @@ class _Join:
 
     # -- putting off and reporting
 
-    def _is_late(self, work: _Work) -> bool:
+    def _is_late(self, work: Work) -> bool:
         return work.since is not None and self._clock() - work.since >= self._retry_for
 
-    def _put_off(
-        self, work: _Work, reason: str, *, pause: t.Optional[float] = None, unless_first: bool = False
-    ) -> None:
+    def _put_off(self, work: Work, reason: str, *, pause: t.Optional[float] = None, unless_first: bool = False) -> None:
         """Come back to a host later, unless that was done for long enough."""
         now = self._clock()
         if work.since is None:
@@ -501,84 +477,20 @@ class _Join:
         work.tries += 1
         work.not_before = now + pause
 
-    def _fail(self, work: _Work, reason: str, sight: t.Optional[Sight] = None) -> None:
+    def _fail(self, work: Work, reason: str, sight: t.Optional[Sight] = None) -> None:
         self._pending.remove(work)
-        extra: dict[str, t.Any] = {"action": _action(work.done, "none"), "steps": list(work.done)}
+        path = work.path if work.done and work.path else None
         if sight is not None and sight.entry is not None:
-            extra["path"] = sight.entry.path
-        elif work.done and work.path:
-            extra["path"] = work.path
-        if sight is not None and sight.entry is not None and "enter_maintenance" in work.done:
-            if "leave_maintenance" not in work.done:
+            path = sight.entry.path
+            if "enter_maintenance" in work.done and "leave_maintenance" not in work.done:
                 self._stranded.append((work, sight))
-        before = f" Before that, {_sentence(work, 'was')}." if work.done else ""
-        self._results.fail(work.name, f"{reason}{before}", changed=bool(work.done), **extra)
+        report_failure(self._results, work, reason, path)
 
-    def _report(self, work: _Work, path: t.Optional[str], sight: t.Optional[Sight] = None) -> None:
+    def _report(self, work: Work, path: t.Optional[str], sight: t.Optional[Sight] = None) -> None:
         self._pending.remove(work)
-        name, where = work.name, path or work.path
-        if not work.done:
-            known_as = (
-                "" if where.lower().endswith(f"/{name.lower()}") else f", under the name {where.rpartition('/')[2]}"
-            )
-            text = f"{name} is at {where}{known_as}."
-        elif work.done == ["add"]:
-            text = f"{name} was added at {where}{_trust(work)}."
-        else:
-            text = f"{name} is at {where}: {_sentence(work, 'was')}{_trust(work)}."
-        self._results.ok(
-            name, changed=bool(work.done), msg=text, action=_action(work.done), steps=list(work.done), path=where
-        )
-        if work.done:
-            after = _facts(sight) if sight is not None and sight.entry is not None else {"path": where}
-            if sight is None or sight.entry is None:
-                after["state"] = "connected"
-            self._diff(work, after)
+        report_done(self._results, work, path or work.path, sight)
 
-    def _foresee(self, work: _Work, sight: Sight, steps: tuple[str, ...]) -> None:
-        self._pending.remove(work)
-        work.done = list(steps)
-        name = work.name
-        moves = sight.entry is None or "move" in steps
-        where = f"{sight.place.path}/{name if sight.entry is None else sight.entry.name}" if moves else work.path
-        if not steps:
-            self._pending.append(work)
-            self._report(work, work.path, sight)
-            return
-        if {"add", "reconnect"}.intersection(steps) and work.host.certificate is None:
-            work.trusted = sight.presented
-        if list(steps) == ["add"]:
-            text = f"{name} would be added at {where}{_trust(work)}."
-        else:
-            text = f"{name} would be at {where}: {_sentence(work, 'would be')}{_trust(work)}."
-        self._results.ok(name, changed=True, msg=text, action=_action(steps), steps=list(steps), path=where)
-        after = dict(work.before or {})
-        after.update(path=where, state="connected")
-        if sight.presented is not None and {"add", "reconnect"}.intersection(steps):
-            after["certificate"] = f"SHA-1 {sha1_thumbprint(sight.presented)}"
-        if "leave_maintenance" in steps:
-            after["maintenance_mode"] = "false"
-        if "license" in steps:
-            after["license"] = "as asked for"
-        if "lockdown" in steps:
-            after["lockdown_mode"] = str(work.host.lockdown_mode)
-        self._diff(work, after)
-
-    def _diff(self, work: _Work, after: t.Mapping[str, str]) -> None:
-        """Both sides show what changes, and the path, so that a reader sees which host it is."""
-        before = work.before or {}
-        after = dict(after)
-        if "license" in work.done:
-            before = {**before, "license": "another one, or none"}
-            after["license"] = "as asked for"
-        keys = [key for key in after if key == "path" or before.get(key) != after[key]]
-        self._results.diff(
-            work.name,
-            "".join(f"{key}: {before[key]}\n" for key in keys if key in before),
-            "".join(f"{key}: {after[key]}\n" for key in keys),
-        )
-
-    def _show(self) -> None:
+    def _show(self, more: str = "") -> None:
         settled = self._total - len(self._pending)
         failed = len(self._results.failed_hosts)
         waiting = sum(1 for work in self._pending if work.tries)
@@ -587,48 +499,4 @@ class _Join:
             line += f", {failed} have failed"
         if waiting:
             line += f", {waiting} are tried again"
-        self._progress(line)
-
-
-def _facts(sight: Sight) -> dict[str, str]:
-    """A host's entry in vCenter, for a diff; empty when there is none."""
-    entry = sight.entry
-    if entry is None:
-        return {}
-    facts = {"path": entry.path, "state": entry.state, "maintenance_mode": str(entry.maintenance).lower()}
-    if entry.thumbprint:
-        facts["certificate"] = f"SHA-1 {entry.thumbprint.upper()}"
-    if entry.lockdown:
-        facts["lockdown_mode"] = entry.lockdown.replace("lockdown", "", 1).lower()
-    return facts
-
-
-def _action(steps: t.Sequence[str], nothing: str = "present") -> str:
-    """The one word for what was done with a host."""
-    for step, action in _ACTIONS:
-        if step in steps:
-            return action
-    return "configured" if steps else nothing
-
-
-def _sentence(work: _Work, was: str) -> str:
-    parts = [
-        _DONE[step].format(was=was, origin=work.origin, lockdown=work.host.lockdown_mode)
-        # What is undone in the same run is not worth a reader's time.
-        for step in work.done
-        if not (
-            step in ("enter_maintenance", "leave_maintenance")
-            and "move" in work.done
-            and "enter_maintenance" in work.done
-        )
-    ]
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + f" and {parts[-1]}"
-
-
-def _trust(work: _Work) -> str:
-    if work.trusted is None:
-        return ""
-    return (
-        " with the certificate that answered there, because of trust_on_first_use (SHA-256 thumbprint "
-        f"{sha256_thumbprint(work.trusted)}); nobody has confirmed it"
-    )
+        self._progress(line + more)

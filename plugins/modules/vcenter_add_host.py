@@ -29,8 +29,12 @@ requirements:
 extends_documentation_fragment:
   - vmware.vmware.base_options
   - pxemanager.esxi.attributes
+  - pxemanager.esxi.attributes.action
   - pxemanager.esxi.attributes.actiongroup_vcenter
 attributes:
+  action:
+    details:
+      - It shows how far a run with ten hosts or more has come, when the module runs on the controller.
   check_mode:
     support: full
     details:

@@ -67,13 +67,15 @@ def vcsim(start: t.Callable[..., t.Any], server_pair: Pair, tmp_path: Path) -> s
 
 
 @pytest.fixture
-def run_module(authority: Authority) -> Run:
+def run_module(authority: Authority, tmp_path: Path) -> Run:
     """Run a module in a process of its own, as Ansible does, and return what it returned."""
 
     def run(name: str, *, check: bool = False, env: t.Optional[dict[str, str]] = None, **params: t.Any) -> t.Any:
         if name == "vcenter_add_host":
             # What fails on purpose here would be tried for two minutes.
             params.setdefault("retry_for", 0)
+        if name == "esxi_root_password":
+            params.setdefault("attempts_file", str(tmp_path / "attempts" / "attempts.json"))
         arguments = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": "/tmp", **params}
         done = subprocess.run(
             [sys.executable, "-c", _DRIVER, name],

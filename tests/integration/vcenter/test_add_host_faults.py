@@ -250,6 +250,25 @@ class TestTriedAgain:
         assert {one["action"] for one in result["hosts"].values()} == {"added"}
         assert len(listing(here.center)) == 4
 
+    def test_503_at_the_first_look(self, run_module, site, listing) -> None:
+        here = site()
+        here.center.trouble({"method": "RetrievePropertiesEx", "count": 2, "status": 503})
+
+        result = run(run_module, here, here.host(NAME), retry_for=30)
+
+        assert result["hosts"][NAME]["action"] == "added", result["msg"]
+
+    def test_a_vcenter_that_never_answers_a_look_is_one_error(self, run_module, site) -> None:
+        here = site()
+        here.center.trouble({"method": "RetrievePropertiesEx", "status": 503})
+
+        result = run(run_module, here, here.host(NAME), retry_for=2)
+
+        assert "hosts" not in result and "does not answer (503 Service Unavailable)" in result["msg"]
+        each = run(run_module, here, here.definition(NAME), retry_for=0, on_host_failure="report")
+        assert each["failed_hosts"] == [NAME] and "was left as it is" in each["hosts"][NAME]["msg"]
+        assert "AddHost_Task" not in here.center.calls()
+
     def test_the_answer_to_an_add_is_lost(self, run_module, site, listing) -> None:
         """The connection breaks when vCenter has begun: the next look tells that it is done, and it is not repeated."""
         here = site()

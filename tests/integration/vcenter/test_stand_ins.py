@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -95,6 +96,76 @@ def test_memory_of_a_stand_in(authority: Authority, tmp_path: Path, record_prope
                     total += int(line.split()[1])
         record_property("anonymous_kib", total)
         assert total < 40_000
+
+
+def test_a_look_at_a_host_without_taking_it_in(site, in_vcenter) -> None:
+    """QueryConnectionInfo raises its faults at once, and leaves the host as it is."""
+    from pyVmomi import vim
+
+    here = site()
+    definition = here.host("esx01.example.com")
+    known = here.hosts["esx01.example.com"]
+
+    def ask(content: object, **changes: object) -> object:
+        center = next(one for one in content.rootFolder.childEntity if one.name == "DC0")
+        asked = {
+            "hostname": "esx01.example.com",
+            "port": known.port,
+            "username": "root",
+            "password": definition["password"],
+            "sslThumbprint": known.pair.fingerprint("sha1"),
+            **changes,
+        }
+        return center.QueryConnectionInfo(**asked)
+
+    found = in_vcenter(here.center, ask)
+    assert found.serverIp is None and found.host.config.name == "esx01.example.com"
+    for changes, kind in (
+        ({"sslThumbprint": "AA:BB"}, vim.fault.SSLVerifyFault),
+        ({"password": "wrong"}, vim.fault.InvalidLogin),
+        ({"hostname": "esx02.invalid"}, vim.fault.NoHost),
+    ):
+        with pytest.raises(kind):
+            in_vcenter(here.center, lambda content, changes=changes: ask(content, **changes))
+    assert known.state().get("managed_by") is None
+
+
+def test_a_vcsim_without_the_extension_is_refused(authority: Authority, tmp_path: Path) -> None:
+    """Somebody's own vcsim may be a fine simulator: what it lacks is said at the start, not in the middle of a test."""
+    pair = authority.server()
+    program = tmp_path / "vcsim"
+    # what such a program says to the extension's object: that there is none
+    program.write_text(
+        f"#!/bin/sh\nexec {sys.executable} - <<'END'\n"
+        "import http.server\n"
+        "class Other(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_POST(self):\n"
+        "        body = b'<e><faultstring>managed object not found: SimpleCommand:pxelab</faultstring></e>'\n"
+        "        self.send_response(500)\n"
+        "        self.send_header('Content-Length', str(len(body)))\n"
+        "        self.end_headers()\n"
+        "        self.wfile.write(body)\n"
+        "server = http.server.HTTPServer(('127.0.0.1', 0), Other)\n"
+        "print(f'export GOVC_URL=http://127.0.0.1:{server.server_port}/sdk', flush=True)\n"
+        "server.serve_forever()\n"
+        "END\n",
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pxelab.vcenter_api", "--listen", "127.0.0.1:0", "--vcsim", str(program)),
+            *("--cert", str(pair.cert), "--key", str(pair.key)),
+        ],
+        env={**os.environ, "PYTHONPATH": str(stand_ins.LAB)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 1 and "built without tests/lab/vcsim/extension.go" in done.stderr
 
 
 def test_vcsim_can_be_named(tmp_path: Path) -> None:

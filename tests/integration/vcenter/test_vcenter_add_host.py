@@ -283,7 +283,7 @@ def test_a_host_that_was_removed_is_added_again(run_module, vcsim, host, listing
     assert sorted(listing(vcsim)) == ["esx01.example.com", "esx02.example.com"]
 
 
-@pytest.mark.parametrize("version", ["8.0.3.0", "9.0.0.0"])
+@pytest.mark.parametrize("version", ["7.0.3.0", "8.0.3.0", "9.0.0.0"])
 def test_vcenter_is_told_the_certificate_as_its_version_wants_it(
     run_module, start, server_pair, tmp_path, host, host_pair, version
 ) -> None:

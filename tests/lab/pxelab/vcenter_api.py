@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import threading
 from pathlib import Path
 
@@ -148,9 +149,14 @@ def main() -> None:
     api = VcenterApi(settings, trouble.Rules(options.faults), options.calls, profiles)
     vcsim = soap.Vcsim(str(options.vcsim), options.arguments)
     gateway.backend = vcsim.address
+    user, password = _after(options.arguments, "-username", "user"), _after(options.arguments, "-password", "pass")
+    session = vcenter_hosts.OwnSession(vcsim.address, user, password)
+    try:
+        vcenter_hosts.Simulator(session.forward).ask("hosts")
+    except RuntimeError as error:
+        vcsim.stop()
+        sys.exit(str(error))
     if options.heartbeat > 0:
-        user, password = _after(options.arguments, "-username", "user"), _after(options.arguments, "-password", "pass")
-        session = vcenter_hosts.OwnSession(vcsim.address, user, password)
         vcenter_hosts.watch(api.hosts, session, options.heartbeat)
     soap.serve(gateway, vcsim)
 
