@@ -138,7 +138,8 @@ def _forced(name: str, force: t.Any, errors: list[str]) -> bool:
 
 def normal_mac(text: str) -> t.Optional[str]:
     """Twelve small hexadecimal digits; None when it is no MAC address."""
-    plain = re.sub(r"[:.-]", "", text.strip().lower())
+    octets = re.split(r"[:-]", text.strip().lower())
+    plain = "".join(octet.zfill(2) for octet in octets) if len(octets) == 6 else re.sub("[:.-]", "", "".join(octets))
     return plain if _MAC.fullmatch(plain) else None
 
 
