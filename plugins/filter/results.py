@@ -35,9 +35,10 @@ def _item(call: t.Any) -> t.Any:
 
 
 def host_result(
-    registered: list[t.Any], name: str, otherwise: str = "no call mentions this host", of: str | None = None
+    registered: list[t.Any], name: str, otherwise: str = "no call mentions this host", of: str | list[str] | None = None
 ) -> dict[str, t.Any]:
     """Return the result of host NAME out of REGISTERED (see the filter's documentation)."""
+    items = [of] if isinstance(of, str) else list(of or [])
     mine = []
     for one in registered:
         for call in _all_calls(one):
@@ -45,10 +46,10 @@ def host_result(
             if isinstance(hosts, Mapping):
                 if name in hosts:
                     mine.append(hosts[name])
-            elif of is not None and _item(call) == of:
+            elif _item(call) in items:
                 # The call failed as a whole, before it came to any host.
                 reason = call.get("msg") or otherwise
-                mine.append({"failed": True, "changed": False, "msg": f"{name}: {of}: {reason}"})
+                mine.append({"failed": True, "changed": False, "msg": f"{name}: {_item(call)}: {reason}"})
     for result in mine:
         if result.get("failed"):
             return dict(result)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import typing as t
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_address
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import DefinitionError
@@ -22,6 +23,9 @@ __all__ = ["JOBS", "Group", "ManagedHost", "Member", "Verdict", "WantedHost", "j
 Job = t.Literal["install", "retire", "join"]
 JOBS: t.Final[tuple[Job, ...]] = ("install", "retire", "join")
 Kind = t.Literal["free", "idle", "forced", "live", "elsewhere", "unknown", "accepted"]
+
+# By what a host is recognised, and the value.
+_Mark = tuple[str, str]
 
 _MAC = re.compile(r"[0-9a-f]{12}")
 _UUID = re.compile(r"[0-9a-f]{32}")
@@ -79,6 +83,23 @@ class Group:
         for member in self.members:
             yield from member.hosts
 
+    def entries_of(self, host: WantedHost) -> list[tuple[ManagedHost, str]]:
+        """The hosts of all vCenters that are this one, and by what each was recognised."""
+        found: dict[int, tuple[ManagedHost, str]] = {}
+        for mark in host.marks:
+            for managed in self._by_mark.get(mark, ()):
+                found.setdefault(id(managed), (managed, mark[0]))
+        return list(found.values())
+
+    @cached_property
+    def _by_mark(self) -> dict[_Mark, list[ManagedHost]]:
+        # Made once: a play and a data centre may have thousands of hosts each.
+        index: dict[_Mark, list[ManagedHost]] = {}
+        for managed in self.hosts:
+            for mark in set(_marks(managed)):
+                index.setdefault(mark, []).append(managed)
+        return index
+
     @property
     def gaps(self) -> list[str]:
         """A sentence for each thing that is not known of the group."""
@@ -94,6 +115,18 @@ class WantedHost:
     macs: frozenset[str] = frozenset()
     uuids: frozenset[str] = frozenset()
     forced: bool = False
+
+    @property
+    def marks(self) -> t.Iterator[_Mark]:
+        """What it can be recognised by, the surest first for a reader of the sentence."""
+        yield "name", self.name
+        for what, values in (
+            ("management address", self.addresses),
+            ("MAC address", self.macs),
+            ("hardware UUID", self.uuids),
+        ):
+            for value in sorted(values):
+                yield what, value
 
     @classmethod
     def parse(cls, options: t.Mapping[str, t.Any]) -> WantedHost:
@@ -138,7 +171,8 @@ def _forced(name: str, force: t.Any, errors: list[str]) -> bool:
 
 def normal_mac(text: str) -> t.Optional[str]:
     """Twelve small hexadecimal digits; None when it is no MAC address."""
-    plain = re.sub(r"[:.-]", "", text.strip().lower())
+    octets = re.split(r"[:-]", text.strip().lower())
+    plain = "".join(octet.zfill(2) for octet in octets) if len(octets) == 6 else re.sub("[:.-]", "", "".join(octets))
     return plain if _MAC.fullmatch(plain) else None
 
 
@@ -164,17 +198,19 @@ def _address(text: str) -> t.Optional[str]:
     return address.compressed
 
 
-def _recognised_by(host: WantedHost, managed: ManagedHost) -> t.Optional[str]:
-    """By what a host of a vCenter is this one; None when it is another."""
-    if managed.name.rstrip(".").lower() == host.name:
-        return "name"
-    if host.addresses.intersection(filter(None, map(_address, (*managed.addresses, managed.name)))):
-        return "management address"
-    if host.macs.intersection(filter(None, map(normal_mac, managed.macs))):
-        return "MAC address"
-    if host.uuids and host.uuids.intersection(_uuids(managed.uuid)):
-        return "hardware UUID"
-    return None
+def _marks(managed: ManagedHost) -> t.Iterator[_Mark]:
+    """All that a host of a vCenter can be recognised by."""
+    yield "name", managed.name.rstrip(".").lower()
+    for address in (*managed.addresses, managed.name):
+        normal = _address(address)
+        if normal is not None:
+            yield "management address", normal
+    for mac in managed.macs:
+        plain = normal_mac(mac)
+        if plain is not None:
+            yield "MAC address", plain
+    for uuid in _uuids(managed.uuid):
+        yield "hardware UUID", uuid
 
 
 @dataclass(frozen=True)
@@ -197,7 +233,7 @@ class Verdict:
 
 def judge(host: WantedHost, group: Group, job: Job, *, accept_unknown: bool = False) -> Verdict:
     """Whether a host may be installed (its disk is at stake), retired, or joined to the vCenter that was asked."""
-    matches = [(managed, how) for managed in group.hosts if (how := _recognised_by(host, managed)) is not None]
+    matches = group.entries_of(host)
     if job != "retire":
         for managed, how in matches:
             if managed.vcenter != group.entry:

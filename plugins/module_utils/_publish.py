@@ -199,8 +199,13 @@ class Publisher:
             if arm:
                 self._arm({name: host for name, host in todo.items() if not self._results.failed(name)}, known)
                 return
-            for name in todo:
-                self._report(name, "published" if self._changes.get(name) else "left", "published")
+            for name, host in todo.items():
+                after = self._after.get(name)
+                # What arming would do, for whoever has to ask somebody else first whether it may.
+                extra = {}
+                if after is not None and after.status is not None:
+                    extra["arming"] = self._decide(host, self._swept(after.status)).action
+                self._report(name, "published" if self._changes.get(name) else "left", "published", **extra)
 
     def disarm(self, names: t.Iterable[str]) -> None:
         """Give hosts local boot again; an install that has not begun is withdrawn.
@@ -712,7 +717,7 @@ class Publisher:
 
     # Reporting.
 
-    def _report(self, name: str, action: str, msg: str) -> None:
+    def _report(self, name: str, action: str, msg: str, **extra: str) -> None:
         if self._results.failed(name):
             return
         after = self._after[name]
@@ -725,6 +730,7 @@ class Publisher:
             mode=after.mode,
             stage=after.status.stage if after.status is not None else None,
             install=after.status.install if after.status is not None else None,
+            **extra,
         )
         if self._diff and changes:
             before, now = self._diff_texts(changes)

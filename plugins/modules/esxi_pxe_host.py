@@ -175,6 +175,13 @@ hosts:
       description: The stage, such as V(armed) or V(ready). V(none) for a host that is not there.
       type: str
       returned: when the host has not failed
+    arming:
+      description:
+        - What O(state=armed) would do to the host now. V(arm) begins an install, V(keep) sees to one that waits for the
+          machine's next boot, V(leave) does nothing.
+      type: str
+      choices: [arm, keep, leave]
+      returned: when O(state=published) and the host has not failed
     install:
       description: Id of the host's last install. V(none) before the first.
       type: str

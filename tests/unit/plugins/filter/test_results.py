@@ -47,6 +47,15 @@ def test_a_call_that_failed_as_a_whole_is_the_failure_of_the_hosts_it_was_for():
     assert host_result([loop], "esx02.example.com", of="pxe2") == GOOD
 
 
+def test_the_items_of_several_calls_are_looked_for():
+    server = {"ansible_loop_var": "server", "server": "pxe1", "hosts": {NAME: GOOD}}
+    vcenter = {"ansible_loop_var": "vcenter", "vcenter": "vc1", "msg": "no library"}
+
+    result = host_result([{"results": [vcenter]}, {"results": [server]}], NAME, of=["pxe1", "vc1"])
+    assert result["failed"] and result["msg"] == f"{NAME}: vc1: no library"
+    assert host_result([{"results": [vcenter]}, {"results": [server]}], NAME, of=["pxe1", ""]) == GOOD
+
+
 def test_the_item_of_a_loop_over_an_earlier_loop_is_found():
     first = {"ansible_loop_var": "server", "server": "pxe1", "hosts": {NAME: GOOD}}
     second = {"ansible_loop_var": "earlier", "earlier": first, "msg": "the disk is full"}

@@ -197,7 +197,6 @@ def test_every_mistake_is_said() -> None:
 
 
 def test_mac_notations() -> None:
-    assert {normal_mac(text) for text in ("00:50:56:AA:01:02", "00-50-56-aa-01-02", "0050.56aa.0102")} == {
-        "005056aa0102"
-    }
+    notations = ("00:50:56:AA:01:02", "00-50-56-aa-01-02", "0050.56aa.0102", "0:50:56:aa:1:2", "005056aa0102")
+    assert {normal_mac(text) for text in notations} == {"005056aa0102"}
     assert normal_mac("00:50:56:aa:01") is None and normal_mac("") is None

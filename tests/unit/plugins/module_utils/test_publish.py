@@ -58,6 +58,7 @@ def test_a_published_host_boots_its_disk(server):
         "mode": "local",
         "stage": "defined",
         "install": None,
+        "arming": "arm",
     }
     assert all_boot(server, ONE, TWO) == {"local"}
     assert (server.mode(), server.status().stage, server.status().image) == ("local", "defined", "esxi-8.0.3")
@@ -387,6 +388,22 @@ def test_what_has_begun_is_left_alone(armed, stage):
     assert f"{stage} since" in value["hosts"][NAME]["msg"]
     assert armed.contents() == before
     assert all_boot(armed, ONE) == {"local"}
+
+
+def test_publishing_tells_what_arming_would_do(armed):
+    def arming(**changes):
+        return armed.good("published", {**ONE, **changes}, now=later(60))["hosts"][NAME]["arming"]
+
+    assert arming() == "keep"
+    armed.notify("installing")
+    assert arming() == arming(reinstall=True) == "leave"
+    armed.notify("ready")
+    assert arming() == "leave" and arming(reinstall=True) == arming(reinstall="CHG1") == "arm"
+    assert armed.good("armed", {**ONE, "reinstall": "CHG1"})["hosts"][NAME]["action"] == "armed"
+    assert arming(reinstall="CHG1") == "keep"
+    # one that ran out was for nothing, so the request still stands
+    expired = armed.good("published", {**ONE, "reinstall": "CHG1"}, now=later(10 * 86400))["hosts"][NAME]
+    assert expired["arming"] == "arm" and armed.mode() == "install"
 
 
 def test_a_reinstall_is_a_new_install_with_a_new_key(armed):
