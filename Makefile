@@ -50,8 +50,9 @@ format: bootstrap ## Format the Python code
 	@.lab/venv/bin/ruff format noxfile.py plugins roles tests
 	@.lab/venv/bin/ruff check --fix --select I noxfile.py plugins roles tests
 
-bench: bootstrap ## Measure publishing 1,000 hosts
+bench: bootstrap ## Measure publishing 1,000 hosts, and adding them to a vCenter
 	@$(PYTHON) tests/benchmark/publish.py
+	@$(PYTHON) tests/benchmark/vcenter.py
 
 clean: ## Remove what the tools made: environments, caches, the lab's files
 	@[ ! -x $(PYTHON) ] || $(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab down

@@ -4,11 +4,12 @@
 """Private to the collection: setting the root password of freshly installed ESXi hosts over their own API.
 
 A password goes to a host only through TLS that is pinned to the certificate which that very host reported. At most two
-logins are tried in a run, because ESXi locks an account after five wrong ones.
+logins are tried in a run, and wrong ones are counted over runs, because ESXi locks an account after five of them.
 """
 
 from __future__ import annotations
 
+import math
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import DefinitionError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._login_attempts import MOST_WRONG_LOGINS, Attempts
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Results
 from ansible_collections.pxemanager.esxi.plugins.module_utils._tls import (
     CertificateError,
@@ -103,13 +105,15 @@ def set_passwords(
     parallel: int = 16,
     timeout: float = 120.0,
     check_mode: bool = False,
+    attempts: t.Optional[Attempts] = None,
     connect_timeout: float = 10.0,
     clock: t.Callable[[], float] = time.monotonic,
     sleep: t.Callable[[float], None] = time.sleep,
 ) -> None:
     """Give accounts their passwords and report each one to ``results`` (extra: ``action`` unchanged, set or left).
 
-    timeout: seconds that each host's API may take to come up.
+    timeout: seconds that each host's API may take to come up. attempts: the wrong logins of earlier runs, also those in
+    check mode, which logs in as well.
     A second run finds the wanted password at the first login and changes nothing.
     """
 
@@ -118,7 +122,7 @@ def set_passwords(
         if isinstance(session, _Answer):
             return session
         with session:
-            return _set_password(session, account, check_mode)
+            return _set_password(session, account, check_mode, attempts or Attempts(None))
 
     with ThreadPoolExecutor(max_workers=parallel) as pool:
         for account, answer in zip(accounts, pool.map(one, accounts)):
@@ -184,17 +188,22 @@ def _someone_else(account: HostAccount, timeout: float) -> str:
     )
 
 
-def _set_password(session: Session, account: HostAccount, check_mode: bool) -> _Answer:
+def _set_password(session: Session, account: HostAccount, check_mode: bool, attempts: Attempts) -> _Answer:
     """The one or two logins, and the change. Every login that is sent counts: none is repeated."""
+    host = f"{sha256_thumbprint(account.certificate)} {account.username}"
     try:
-        if _fits(session, account.username, account.password):
+        wanted = 1 if account.bootstrap_password in (None, account.password) else 2
+        wait = attempts.wait(host, wanted)
+        if wait > 0:
+            return _Answer(_too_many(account, wait), failed=True)
+        if _fits(session, account, account.password, host, attempts):
             return _Answer(f"{account.username} has the wanted password.", "unchanged")
         bootstrap = account.bootstrap_password
         if bootstrap is None:
             return _Answer(_refused(account, "password, and there is no bootstrap_password to try"), failed=True)
         if bootstrap == account.password:
             return _Answer(_refused(account, "password (bootstrap_password is the same one)"), failed=True)
-        if not _fits(session, account.username, bootstrap):
+        if not _fits(session, account, bootstrap, host, attempts):
             return _Answer(_refused(account, "password or bootstrap_password"), failed=True)
         if check_mode:
             return _Answer(f"The password of {account.username} would be set.", "set")
@@ -202,14 +211,32 @@ def _set_password(session: Session, account: HostAccount, check_mode: bool) -> _
         return _Answer(f"The password of {account.username} was set.", "set")
     except VsphereError as error:
         return _Answer(str(error), failed=True)
+    except OSError as error:
+        # Without the count, going on could lock the account.
+        return _Answer(
+            f"Wrong logins cannot be counted, so {account.name} was left as it is: {error}. Give attempts_file a path "
+            "that can be written to.",
+            failed=True,
+        )
 
 
-def _fits(session: Session, username: str, password: str) -> bool:
+def _fits(session: Session, account: HostAccount, password: str, host: str, attempts: Attempts) -> bool:
     try:
-        session.login(username, password)
+        session.login(account.username, password)
     except LoginRefusedError:
+        attempts.wrong(host)
         return False
+    attempts.right(host)
     return True
+
+
+def _too_many(account: HostAccount, wait: float) -> str:
+    minutes = max(1, math.ceil(wait / 60))
+    return (
+        f"{account.name} was sent up to {MOST_WRONG_LOGINS} wrong logins of {account.username} from here in the last "
+        "15 minutes, and one or two more would lock the account: nothing was sent. Correct password or "
+        f"bootstrap_password, wait {minutes} minutes, and run again."
+    )
 
 
 def _refused(account: HostAccount, what: str) -> str:

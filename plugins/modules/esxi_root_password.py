@@ -17,8 +17,8 @@ description:
     time.
   - It logs in with the wanted password first. When that works, nothing is changed. When not, it logs in with the
     bootstrap password and sets the wanted one.
-  - It never tries more than two logins for a host in a run, because ESXi locks an account for 15 minutes after five
-    wrong ones.
+  - It never tries more than two logins for a host in a run, and it counts wrong ones over runs, because ESXi locks an
+    account for 15 minutes after five of them. Before that could happen, it sends nothing and says how long to wait.
   - Passwords are sent only to a server that presents exactly the certificate that the host reported when it was
     installed.
   - It waits for hosts whose API is still coming up.
@@ -31,7 +31,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - It logs in to find out which password a host has.
+      - It logs in to find out which password a host has. Wrong logins are counted in O(attempts_file) as well.
   diff_mode:
     support: none
     details:
@@ -102,6 +102,14 @@ options:
       - Seconds that each host's API may take to come up.
     type: int
     default: 120
+  attempts_file:
+    description:
+      - File in which wrong logins of the last 15 minutes are counted, on the machine where the module runs. It holds
+        thumbprints of certificates and times, no secrets.
+      - Where nothing outlives a run, such as in an execution environment, give a path that does.
+      - An empty text counts nothing.
+    type: str
+    default: ~/.ansible/pxemanager-esxi/attempts.json
   on_host_failure:
     description:
       - What happens when hosts fail. All other hosts are done in either case.
@@ -183,6 +191,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError, MissingLibraryError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._login_attempts import Attempts
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import ON_HOST_FAILURE, Results
 from ansible_collections.pxemanager.esxi.plugins.module_utils._root_password import HostAccount, set_passwords
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere import parse_each, require_pyvmomi
@@ -208,6 +217,7 @@ def argument_spec() -> dict[str, t.Any]:
         },
         "parallel": {"type": "int", "default": 16},
         "timeout": {"type": "int", "default": 120},
+        "attempts_file": {"type": "str", "default": "~/.ansible/pxemanager-esxi/attempts.json"},
         "on_host_failure": {"type": "str", "choices": list(ON_HOST_FAILURE), "default": "fail"},
     }
 
@@ -221,7 +231,14 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         raise EsxiPxeError(f"timeout must be 0 or more, not {params['timeout']}.")
     results = Results()
     accounts = parse_each(params["hosts"], HostAccount.parse, results)
-    set_passwords(accounts, results, parallel=params["parallel"], timeout=params["timeout"], check_mode=check_mode)
+    set_passwords(
+        accounts,
+        results,
+        parallel=params["parallel"],
+        timeout=params["timeout"],
+        check_mode=check_mode,
+        attempts=Attempts(params["attempts_file"] or None),
+    )
     return results.as_return(params["on_host_failure"])
 
 

@@ -158,7 +158,9 @@ def crypt_hash(password: str) -> str:
 
 
 @contextmanager
-def esxi_host(pair: Pair, folder: Path, password: str, *more: str, port: int = 0) -> t.Iterator[EsxiHost]:
+def esxi_host(
+    pair: Pair, folder: Path, password: str, *more: str, port: int = 0, address: str = "127.0.0.1"
+) -> t.Iterator[EsxiHost]:
     """A stand-in host whose root password is ``password``."""
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / "state"
@@ -169,7 +171,7 @@ def esxi_host(pair: Pair, folder: Path, password: str, *more: str, port: int = 0
         "-m",
         "pxelab.esxi_api",
         "--listen",
-        f"127.0.0.1:{port}",
+        f"{address}:{port}",
         "--vcsim",
         vcsim_program(),
     ]

@@ -67,13 +67,15 @@ def vcsim(start: t.Callable[..., t.Any], server_pair: Pair, tmp_path: Path) -> s
 
 
 @pytest.fixture
-def run_module(authority: Authority) -> Run:
+def run_module(authority: Authority, tmp_path: Path) -> Run:
     """Run a module in a process of its own, as Ansible does, and return what it returned."""
 
     def run(name: str, *, check: bool = False, env: t.Optional[dict[str, str]] = None, **params: t.Any) -> t.Any:
         if name == "vcenter_add_host":
             # What fails on purpose here would be tried for two minutes.
             params.setdefault("retry_for", 0)
+        if name == "esxi_root_password":
+            params.setdefault("attempts_file", str(tmp_path / "attempts" / "attempts.json"))
         arguments = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": "/tmp", **params}
         done = subprocess.run(
             [sys.executable, "-c", _DRIVER, name],
@@ -154,6 +156,8 @@ class Site:
         )
         self._end: dict[str, ExitStack] = {}
         self.hosts: dict[str, stand_ins.EsxiHost] = {}
+        # where hosts are that are not at 127.0.0.1
+        self.addresses: dict[str, str] = {}
 
     def resolve(self, name: str, address: str = "127.0.0.1") -> None:
         """Let vCenter's DNS know a name."""
@@ -162,15 +166,14 @@ class Site:
 
     def host(self, name: str, **changes: t.Any) -> dict[str, t.Any]:
         """Start a stand-in host of that name; its definition for the module, in cluster DC0_C1 of DC0."""
-        self.resolve(name)
-        self._boot(name, 0, "first")
+        self.boot(name)
         return self.definition(name, **changes)
 
     def definition(self, name: str, **changes: t.Any) -> dict[str, t.Any]:
         """What the module is told of a host that runs."""
         known = {
             "name": name,
-            "address": "127.0.0.1",
+            "address": self.addresses.get(name, "127.0.0.1"),
             "port": self.hosts[name].port,
             "password": self.PASSWORD,
             "certificate": self.hosts[name].pair.pem,
@@ -187,12 +190,19 @@ class Site:
         """Install a host anew: another certificate, and nothing known of any vCenter."""
         port = self.hosts[name].port
         self.shut_down(name)
-        self._boot(name, port, f"again-{self.hosts[name].pair.cert.stem}", password)
+        self.boot(name, port, f"again-{self.hosts[name].pair.cert.stem}", password)
 
-    def _boot(self, name: str, port: int, folder: str, password: str = PASSWORD) -> None:
+    def boot(self, name: str, port: int = 0, folder: str = "first", password: str = PASSWORD) -> None:
+        """Start a host, with a certificate of its own. ``folder``: where its state is; a new one has none."""
+        address = self.addresses.get(name, "127.0.0.1")
+        if folder == "first":
+            self.resolve(name, address)
         stack = self._end[name] = ExitStack()
-        place = self._folder / name / folder
-        self.hosts[name] = stack.enter_context(stand_ins.esxi_host(self._authority.esxi(), place, password, port=port))
+        self.hosts[name] = stack.enter_context(
+            stand_ins.esxi_host(
+                self._authority.esxi(), self._folder / name / folder, password, port=port, address=address
+            )
+        )
 
     def close(self) -> None:
         for stack in self._end.values():

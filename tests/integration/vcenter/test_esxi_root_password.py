@@ -95,15 +95,48 @@ def test_one_password_is_tried_once(run_module, esxi, bootstrap) -> None:
 def test_a_locked_account_stays_locked_and_is_explained(run_module, start, authority, tmp_path) -> None:
     host = start(stand_ins.esxi_host(authority.esxi(), tmp_path / "esxi", BOOTSTRAP, "--unlock-after", "3"))
     for _unused in range(3):
-        run_module(MODULE, hosts=[account(host, bootstrap_password="Not-the-one-9")])
+        run_module(MODULE, hosts=[account(host, bootstrap_password="Not-the-one-9")], attempts_file="")
     assert host.state()["failed_logins"] == 5
 
-    locked = run_module(MODULE, hosts=[account(host)])
+    locked = run_module(MODULE, hosts=[account(host)], attempts_file="")
     assert locked["failed"] and "ESXi has locked the account" in locked["msg"]
     assert host.state()["password_changes"] == 0
 
     time.sleep(3)
-    assert run_module(MODULE, hosts=[account(host)])["changed"]
+    assert run_module(MODULE, hosts=[account(host)], attempts_file="")["changed"]
+
+
+def test_run_after_run_never_locks_the_account(run_module, esxi) -> None:
+    """Whoever runs a playbook with the wrong password again and again must not be the reason why nobody gets in."""
+    wrong = account(esxi, bootstrap_password="Not-the-one-9")
+    messages = [run_module(MODULE, check=check, hosts=[wrong])["msg"] for check in (False, True, False, False)]
+
+    state = esxi.state()
+    assert (state["failed_logins"], state["locked_until"]) == (4, None)
+    for message in messages[2:]:
+        assert "esx01.example.com was sent up to 4 wrong logins of root" in message and "nothing was sent" in message
+        assert "wait 15 minutes, and run again" in message
+    # and so the right password still opens the door
+    assert not run_module(MODULE, hosts=[account(esxi, password=BOOTSTRAP)], attempts_file="")["failed_hosts"]
+
+
+def test_a_reinstalled_host_begins_anew(run_module, start, authority, tmp_path) -> None:
+    first = start(stand_ins.esxi_host(authority.esxi(), tmp_path / "first", BOOTSTRAP))
+    for _unused in range(2):
+        run_module(MODULE, hosts=[account(first, bootstrap_password="Not-the-one-9")])
+    assert "nothing was sent" in run_module(MODULE, hosts=[account(first)])["msg"]
+    again = start(stand_ins.esxi_host(authority.esxi(), tmp_path / "again", BOOTSTRAP))
+
+    assert run_module(MODULE, hosts=[account(again)])["changed"]
+
+
+def test_wrong_logins_that_cannot_be_counted_are_not_sent(run_module, esxi, tmp_path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+
+    result = run_module(MODULE, hosts=[account(esxi)], attempts_file=str(tmp_path / "file" / "attempts.json"))
+
+    assert "esx01.example.com was left as it is" in result["msg"] and "Give attempts_file a path" in result["msg"]
+    assert (esxi.state()["logins"], esxi.state()["failed_logins"]) == (0, 0)
 
 
 def test_nothing_is_sent_to_somebody_else(run_module, esxi, authority) -> None:

@@ -15,7 +15,7 @@ from ansible_collections.pxemanager.esxi.plugins.modules import esxi_root_passwo
 
 
 def params(**changes: t.Any) -> dict[str, t.Any]:
-    return {"hosts": [], "parallel": 16, "timeout": 120, "on_host_failure": "fail", **changes}
+    return {"hosts": [], "parallel": 16, "timeout": 120, "attempts_file": "", "on_host_failure": "fail", **changes}
 
 
 def _needs_pyvmomi() -> None:
