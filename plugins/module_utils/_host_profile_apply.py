@@ -182,6 +182,13 @@ class _Wave:
         self._manager = session.content.hostProfileManager
 
     def run(self) -> None:
+        try:
+            self._run()
+        finally:
+            # Whatever happens, and a fault of our own is no reason to leave hosts where nobody looks for them.
+            self._leave_maintenance_mode()
+
+    def _run(self) -> None:
         if not self._check_mode:
             self._attach()
         self._read_answers()
@@ -198,7 +205,6 @@ class _Wave:
             return
         self._apply(failing)
         self._check([job for job in failing if not job.problems], again=True)
-        self._leave_maintenance_mode()
 
     def _going(self) -> list[Job]:
         return [job for job in self.jobs if not job.problems]
@@ -451,14 +457,24 @@ class _Wave:
             # Also a failure may come after some settings were made.
             if outcome.fault is None or not _REFUSALS.intersection(fault_kinds(outcome.fault)):
                 job.changed, job.action = True, "applied"
+            job.unfinished = outcome.problem is not None
 
     def _leave_maintenance_mode(self) -> None:
-        """Also hosts that were stopped: they go back to where they were, and nobody finds them there by surprise."""
+        """Also hosts that were stopped: they go back to where they were, and nobody finds them there by surprise.
+
+        Only a host on which a profile may still be at work is left alone.
+        """
 
         def leave(job: Job) -> t.Callable[[], t.Any]:
             return lambda: job.ref.ExitMaintenanceMode(self._maintenance_timeout)
 
-        entered = [job for job in self.jobs if job.entered]
+        for job in self.jobs:
+            if job.entered and job.unfinished:
+                job.stop(
+                    f"{job.host.name} stays in maintenance mode, because {job.profile.name} may still be applied to "
+                    "it: take it out in vCenter when that has ended."
+                )
+        entered = [job for job in self.jobs if job.entered and not job.unfinished]
         for job, outcome in self._tasks("leave", entered, leave, self._maintenance_timeout + _GRACE_SECONDS):
             job.entered = not outcome.succeeded
             if job.entered:

@@ -28,7 +28,8 @@ class Job:
 
     other: a profile that is to be taken off. stored, wanted: the answer file as it is and should be, ``written`` the
     names in which they differ; asked, questions: what the profile asks for. entering: the task that puts it into
-    maintenance mode; entered: it is in maintenance mode because of us. before, after: in what it does not comply,
+    maintenance mode; entered: it is in maintenance mode because of us. unfinished: nobody
+    knows whether the profile is still being applied. before, after: in what it does not comply,
     None as long as nobody has looked. action: the last thing that was done to it.
     """
 
@@ -48,6 +49,7 @@ class Job:
     entering: t.Any = None
     entered: bool = False
     did_enter: bool = False
+    unfinished: bool = False
     was_replaced: bool = False
 
     changed: bool = False
