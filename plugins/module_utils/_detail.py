@@ -10,30 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout, LayoutError, check_name
+from ansible_collections.pxemanager.esxi.plugins.module_utils._mask import mask, masked
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import StoreError, read_json, read_mode
 from ansible_collections.pxemanager.esxi.plugins.module_utils._validity import Certificate, read_certificate
 
-__all__ = ("BootFile", "Detail", "mask", "read_detail")
-
-HIDDEN: t.Final = "(hidden)"
+__all__ = ("BootFile", "Detail", "read_detail")
 
 # Bytes of one file, and files of one host, that are shown.
 _MAX_BYTES = 32 * 1024
 _MAX_FILES = 64
-
-_KEY = re.compile(r"(/ks/)[^/\s]+")
-# 32 bytes in base64: what follows a host's name in a token.
-_TOKEN = re.compile(r"~[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
-
-
-def mask(text: str) -> str:
-    """A text without the keys and tokens in it."""
-    return _TOKEN.sub(f"~{HIDDEN}", _KEY.sub(rf"\g<1>{HIDDEN}", text))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +85,7 @@ def read_detail(layout: Layout, name: str) -> Detail | None:
         return None
     if document is None:
         return None
-    status = Status.from_json(document)
+    status = masked(Status.from_json(document))
     try:
         mode = read_mode(layout, name)
     except StoreError:

@@ -131,6 +131,8 @@ class EventLog:
         if not folder.is_dir():
             folder.mkdir(mode=0o2770)
         self._starts = self._list()
+        # Whether there was none to go on with.
+        self.begun = False
         if not self._recover():
             self._begin_log()
 
@@ -201,7 +203,7 @@ class EventLog:
                 os.unlink(self._path(start))
         self._starts = []
         self._hosts, self._tail = {}, []
-        self.log, self.number = secrets.token_hex(4), 0
+        self.log, self.number, self.begun = secrets.token_hex(4), 0, True
         self._begin_segment()
 
     def _begin_segment(self) -> None:

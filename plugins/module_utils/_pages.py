@@ -17,8 +17,9 @@ import datetime
 import typing as t
 import urllib.parse
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._detail import Detail, mask
+from ansible_collections.pxemanager.esxi.plugins.module_utils._detail import Detail
 from ansible_collections.pxemanager.esxi.plugins.module_utils._html import Child, Markup, document, el, join
+from ansible_collections.pxemanager.esxi.plugins.module_utils._mask import mask
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import MODES, STAGES, Stage, parse_timestamp
 from ansible_collections.pxemanager.esxi.plugins.module_utils._watch import (
     UNDER_WAY,
@@ -43,7 +44,7 @@ _MEANING: t.Final[dict[Stage, str]] = {
     "ready": "post actions have run",
     "failed": "needs a look",
 }
-_ORDERS: t.Final = (("name", "Name"), ("stage", "What needs attention"), ("age", "Latest change"))
+_ORDERS: t.Final = (("stage", "What needs attention"), ("name", "Name"), ("age", "Latest change"))
 
 
 # -- texts --------------------------------------------------------------------------------------------------------
@@ -61,6 +62,8 @@ def duration(seconds: float) -> str:
     if hours < 24:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     days, hours = divmod(hours, 24)
+    if days >= 100:
+        return f"{days:,} d"
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
@@ -140,8 +143,7 @@ def _progress(view: HostView, usual: Usual, now: datetime.datetime) -> Markup:
         text = join() if took is None else join("in ", duration(took))
         return el("span", _bar(view, None, False), el("span", text), class_="progress")
     if view.stage == "failed":
-        reached = [stage for stage in UNDER_WAY if stage in view.stages]
-        text = join("while ", reached[-1]) if reached else join()
+        text = join(_failed_where(view))
         return el("span", _bar(view, None, False), el("span", text), class_="progress")
     progress = usual.progress(view, now)
     if progress is None:
@@ -153,6 +155,14 @@ def _progress(view: HostView, usual: Usual, now: datetime.datetime) -> Markup:
         if progress.late:
             text = join(text, " ", el("strong", "late", class_="late"))
     return el("span", _bar(view, progress.share, progress.late), el("span", text), class_="progress")
+
+
+def _failed_where(view: HostView) -> str:
+    kind = "" if view.failure is None else view.failure.kind
+    reached = [stage for stage in UNDER_WAY if stage in view.stages]
+    if kind == "post_action":
+        return "in post actions"
+    return f"while {reached[-1]}" if reached else ""
 
 
 def _took(view: HostView) -> float | None:
@@ -359,7 +369,7 @@ def _row(view: HostView, usual: Usual, site: str, now: datetime.datetime) -> Mar
         el("td", _stage(view.stage)),
         el("td", _progress(view, usual, now)),
         el("td", _age(view.since, now), class_="right"),
-        el("td", el("span", mask(view.said), class_="message"), class_="grow"),
+        el("td", el("span", view.said, class_="message"), class_="grow"),
         id=f"host-{view.name}",
         class_=view.stage,
         data_version=f"{view.stage} {view.mode} {view.updated}",
@@ -435,7 +445,7 @@ def _warnings(detail: Detail) -> Markup:
     status = detail.status
     found: list[Markup] = []
     if status.failure is not None:
-        found.append(el("p", el("strong", "Failed: "), mask(status.failure.reason), class_="callout bad"))
+        found.append(el("p", el("strong", "Failed: "), status.failure.reason, class_="callout bad"))
     if detail.mode is None:
         found.append(el("p", "The host has no boot mode link: it is not in the boot tree.", class_="callout bad"))
     elif detail.mode != status.mode:
@@ -489,7 +499,7 @@ def _actions(detail: Detail) -> Markup:
         rows.append(
             el(
                 "tr",
-                el("th", mask(action.name), scope="row"),
+                el("th", action.name, scope="row"),
                 el("td", el("span", word, class_=f"stage {kind}")),
                 el("td", str(action.rc), class_="right"),
                 el(
@@ -507,7 +517,7 @@ def _actions(detail: Detail) -> Markup:
     table = el(
         "table", el("caption", "Post actions", class_="unseen"), el("thead", heads), el("tbody", rows), class_="small"
     )
-    return _scrolls(table, "Post actions")
+    return _scrolls(table, "Table of post actions")
 
 
 def _scrolls(content: Markup, label: str) -> Markup:
@@ -530,7 +540,7 @@ def _messages(events: t.Sequence[t.Mapping[str, t.Any]]) -> Markup:
                 _clock(str(event["at"])),
                 _stage(stage) if stage in _MEANING else None,
                 el("span", _happened(event), class_="quiet"),
-                el("span", mask(said), class_="message") if said else None,
+                el("span", said, class_="message") if said else None,
             )
         )
     return el("ol", items, class_="messages")

@@ -21,6 +21,7 @@ import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import MODES, Layout, LayoutError, check_name
+from ansible_collections.pxemanager.esxi.plugins.module_utils._mask import masked
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import (
     STAGES,
     Failure,
@@ -308,8 +309,14 @@ def changes_between(before: HostView | None, after: HostView | None, seen_at: st
         return []
     found: list[Change] = []
     if before is None:
-        found.append(Change("published", after.name, after.updated, after.stage, after.mode, after, None))
-        return found
+        # One that was armed at once has been published all the same, and before that.
+        at = after.stages.get("defined", after.since)
+        begun: Stage = "defined" if "defined" in after.stages else after.stage
+        mode: Mode = "local" if begun != after.stage else after.mode
+        found.append(Change("published", after.name, at, begun, mode, after, None))
+        if begun == after.stage:
+            return found
+        before = dataclasses.replace(after, stage=begun, mode=mode, stages={begun: at}, updated=at, install=None)
     # Times never run backwards in a status, so an older one is of an install whose reinstall was withdrawn.
     passed = [
         (at, stage)
@@ -318,7 +325,7 @@ def changes_between(before: HostView | None, after: HostView | None, seen_at: st
     ]
     # By time, then in the order of an install: a fast one passes two stages within a second.
     for at, stage in sorted(passed, key=lambda item: (item[0], STAGES.index(item[1]))):
-        mode: Mode = "install" if stage == "armed" else "local"
+        mode = "install" if stage == "armed" else "local"
         found.append(Change("stage", after.name, at, stage, mode, after, before))
     if before.stage != after.stage or before.install != after.install:
         at = after.since if after.since >= before.updated else after.updated
@@ -451,7 +458,7 @@ class Watcher:
         document = read_json(self._layout.status(check_name(name)))
         if document is None:
             return None
-        view = HostView.of(Status.from_json(document))
+        view = HostView.of(masked(Status.from_json(document)))
         if view.name != name:
             raise SchemaError(f"the status file of {name} is that of {view.name}")
         return view
@@ -473,14 +480,14 @@ class Query:
     per_page: int = _DEFAULT_PER_PAGE
 
     def parameters(self, **changes: object) -> dict[str, str]:
-        """The URL parameters that ask for this, without those that say what is so anyway."""
+        """The parameters that ask the page for this, without those that say what is so anyway."""
         query = dataclasses.replace(self, **changes)  # type: ignore[arg-type]
         named = {
             "q": query.text,
             "stage": query.stage,
             "mode": query.mode,
             "site": query.site,
-            "order": "" if query.order == "name" else query.order,
+            "order": "" if query.order == "stage" else query.order,
             "page": "" if query.page == 1 else str(query.page),
             "per_page": "" if query.per_page == _DEFAULT_PER_PAGE else str(query.per_page),
         }
@@ -506,12 +513,14 @@ class Page:
         return max(1, -(-self.total // self.query.per_page))
 
 
-def parse_query(parameters: t.Mapping[str, str]) -> Query:
+def parse_query(parameters: t.Mapping[str, str], order: str = "name") -> Query:
     """Read URL parameters. What is not known is left out; what cannot be is an error.
 
+    :arg order: if none is asked for: V(stage) puts what wants attention first.
     :raises ValueError: a sentence about a parameter.
     """
-    stage, mode, order = (parameters.get(key, "") for key in ("stage", "mode", "order"))
+    stage, mode = parameters.get("stage", ""), parameters.get("mode", "")
+    order = parameters.get("order", "") or order
     for what, value, choices in (
         ("stage", stage, (*STAGES, "active")),
         ("mode", mode, MODES),
@@ -524,7 +533,7 @@ def parse_query(parameters: t.Mapping[str, str]) -> Query:
         stage=stage,
         mode=mode,
         site=parameters.get("site", "")[:_MAX_TEXT],
-        order=order or "name",
+        order=order,
         page=_number(parameters, "page", 1, 1_000_000),
         per_page=_number(parameters, "per_page", _DEFAULT_PER_PAGE, _MAX_PER_PAGE),
     )

@@ -39,6 +39,7 @@ SPDX-License-Identifier: GPL-3.0-or-later
     const hours = Math.floor(minutes / 60);
     if (hours < 24) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
     const days = Math.floor(hours / 24);
+    if (days >= 100) return `${days.toLocaleString("en")} d`;
     return hours % 24 ? `${days} d ${hours % 24} h` : `${days} d`;
   }
 
@@ -223,7 +224,7 @@ SPDX-License-Identifier: GPL-3.0-or-later
     const apply = () => {
       const parameters = new URLSearchParams();
       for (const [name, value] of new FormData(form)) {
-        if (value && !(name === "order" && value === "name")) parameters.set(name, value);
+        if (value && !(name === "order" && value === "stage")) parameters.set(name, value);
       }
       history.replaceState(null, "", `${form.getAttribute("action")}${parameters.size ? "?" : ""}${parameters}`);
       refresh();

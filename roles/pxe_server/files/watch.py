@@ -186,7 +186,7 @@ class Watch:
                 self._watcher.restore(log.hosts)
                 self._watcher.look(now)
                 self._behind = True
-                self._catch_up(log, now)
+                self._catch_up(log, now, log.begun)
             except BaseException:
                 log.close()
                 raise
@@ -202,13 +202,18 @@ class Watch:
         self._looked_at = time.time()
         self._look_seconds = time.monotonic() - begun
 
-    def _catch_up(self, log: EventLog, now: datetime.datetime) -> None:
+    def _catch_up(self, log: EventLog, now: datetime.datetime, anew: bool = False) -> None:
         """Tell the difference between what the log has told and what is."""
         told, views = log.hosts, self._watcher.views
         seen_at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         changes: list[Change] = []
         for name in sorted(told.keys() | views.keys()):
-            changes += changes_between(told.get(name), views.get(name), seen_at)
+            view = views.get(name)
+            if anew and view is not None:
+                # A log that has just been begun tells what there is, not all that ever happened.
+                changes.append(Change("published", name, view.since, view.stage, view.mode, view, None))
+            else:
+                changes += changes_between(told.get(name), view, seen_at)
         self._tell(log, changes)
 
     def _tell(self, log: EventLog, changes: t.Sequence[Change]) -> None:
@@ -269,7 +274,7 @@ class Watch:
 
     async def _overview(self, request: web.Request) -> web.Response:
         try:
-            query = parse_query(request.query)
+            query = parse_query(request.query, "stage")
         except ValueError as exc:
             return self._page(message_page("No such list", f"The address is wrong: {exc}.", self._site), 400)
         # Before the views are read: what happens meanwhile is told once more rather than not at all.
