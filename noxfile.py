@@ -142,7 +142,9 @@ def other_code(session: nox.Session) -> None:
     tree.mkdir(parents=True, exist_ok=True)
     if not (tree / "esxi").is_symlink():
         (tree / "esxi").symlink_to(ROOT)
-    mypy_path = os.pathsep.join((str(ROOT / "tests" / "lab"), str(tree.parent.parent)))
+    # The service's own files lie beside each other on a PXE server.
+    service = ROOT / "roles" / "pxe_server" / "files"
+    mypy_path = os.pathsep.join((str(ROOT / "tests" / "lab"), str(service), str(tree.parent.parent)))
     for path in TYPED_OTHER_CODE:
         session.run("mypy", "--config-file", "tests/mypy.ini", path, env={"MYPYPATH": mypy_path})
 

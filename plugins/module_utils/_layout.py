@@ -224,6 +224,11 @@ class Layout:
         return self.reservations_dir / check_name(name)
 
     @property
+    def events_dir(self) -> pathlib.Path:
+        """Holds the log of events, which the pbconnect service alone writes."""
+        return self.state_root / "events"
+
+    @property
     def reload_marker(self) -> pathlib.Path:
         """Present while the DHCP server has not yet been told of a changed or removed reservation."""
         return self.state_root / "dhcp-reload-pending"

@@ -67,6 +67,7 @@ class ServerConfig:
     :ivar bios_localboot: value of PXELINUX's `LOCALBOOT`: 0 (normal) or -1 (report a failure to the BIOS).
     :ivar arming_ttl: seconds after which an arming expires.
     :ivar kickstart_clients: networks (CIDR) whose hosts may fetch kickstarts beside the reserved addresses.
+    :ivar site: what this server's site is called on the page and in the metrics; empty: its address.
     """
 
     address: str
@@ -79,6 +80,12 @@ class ServerConfig:
     arming_ttl: int = 86400
     kickstart_clients: tuple[str, ...] = ()
     listen: Listen = Listen()
+    site: str = ""
+
+    @property
+    def site_name(self) -> str:
+        """What this server's site is called."""
+        return self.site or self.address
 
     @property
     def base_url(self) -> str:
@@ -145,6 +152,7 @@ class ServerConfig:
                 host=listen.text("host", Listen.host),
                 port=listen.integer("port", Listen.port, 0, 65535),
             ),
+            site=top.label("site", cls.site),
         )
         for section in (top, dhcp, listen):
             section.finish()
@@ -176,6 +184,13 @@ class _Section:
         value = self.take(key, default)
         if not isinstance(value, str) or not value or not value.isprintable() or " " in value:
             self.error(key, f"must be a word, not {value!r}")
+            return default
+        return value
+
+    def label(self, key: str, default: str) -> str:
+        value = self.take(key, default)
+        if not isinstance(value, str) or not value.isprintable() or len(value) > 64 or value != value.strip():
+            self.error(key, f"must be a name of at most 64 characters, not {value!r}")
             return default
         return value
 

@@ -132,12 +132,12 @@ class Site:
         return token
 
     def snapshot(self) -> dict[str, object]:
-        """Everything that is on disk, but for the locks."""
+        """Everything that is on disk, but for the locks and the log of events, which follows in its own time."""
         found: dict[str, object] = {}
         for folder, folders, files in os.walk(self.root):
             for name in folders + files:
                 path = pathlib.Path(folder, name)
-                if self.layout.locks_dir in (path, path.parent):
+                if {self.layout.locks_dir, self.layout.events_dir} & {path, path.parent}:
                     continue
                 state = path.lstat()
                 what: object = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None

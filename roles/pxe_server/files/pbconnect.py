@@ -33,6 +33,7 @@ import traceback
 import typing as t
 
 from aiohttp import web
+from watch import Watch
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._pbconnect import (
@@ -73,6 +74,8 @@ _MAX_LINE = 2048
 _MAX_HEADER = 4096
 
 _STATUS_OF_REJECTION = {"malformed": 400, "unauthorized": 401, "forbidden": 403, "not_found": 404, "backwards": 409}
+# Where keys and tokens can be guessed.
+_THROTTLED = ("/ks/", "/pbconnect/")
 _BARE = re.compile(r"[A-Za-z0-9_.:/+-]+")
 _BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
@@ -140,8 +143,9 @@ def _now() -> datetime.datetime:
 class Service:
     """The web application around one :class:`Pbconnect`."""
 
-    def __init__(self, pbconnect: Pbconnect) -> None:
+    def __init__(self, pbconnect: Pbconnect, watch: Watch) -> None:
         self._pbconnect = pbconnect
+        self._watch = watch
         self._pool = concurrent.futures.ThreadPoolExecutor(_WORKERS, "disk")
         self._problems: frozenset[tuple[str, str]] = frozenset()
         self._throttle = Throttle(_REFUSALS, _REFUSALS_SECONDS)
@@ -155,10 +159,18 @@ class Service:
         application.router.add_get("/ks/{key}/{file}", self._kickstart, allow_head=False)
         application.router.add_post("/pbconnect/v1/notify", self._notify)
         application.router.add_get("/healthz", self._healthz)
+        self._watch.mount(application.router)
         return application
 
     async def _on_disk(self, work: t.Callable[..., _Result], *arguments: object) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(work, *arguments))
+
+    def _count(self, asked: str, outcome: str) -> None:
+        """For the metrics."""
+        if asked == "notify":
+            self._watch.counters.notification(outcome)
+        elif asked == "kickstart":
+            self._watch.counters.kickstart(outcome)
 
     @web.middleware
     async def _errors(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -167,6 +179,9 @@ class Service:
         An address that is refused again and again gets neither for a while.
         """
         client = _client(request)
+        if not request.path.startswith(_THROTTLED):
+            # The page and its like come from this machine: whoever looks for a host that is not there is no attacker.
+            return await self._answer_or_refusal(request, handler, client)
         if self._throttle.retry_after(client, time.monotonic()) > 0:
             return _answer(429, ok=False, error="too many requests of this address were refused")
         answer = await self._answer_or_refusal(request, handler, client)
@@ -174,13 +189,13 @@ class Service:
             _log("throttled", "warning", client=client)
         return answer
 
-    @staticmethod
-    async def _answer_or_refusal(request: web.Request, handler: _Handler, client: str) -> web.StreamResponse:
+    async def _answer_or_refusal(self, request: web.Request, handler: _Handler, client: str) -> web.StreamResponse:
         asked = {"ks": "kickstart", "pbconnect": "notify"}.get(request.path.split("/")[1], "other")
         try:
             return await handler(request)
         except Rejected as rejected:
             status, reason = _STATUS_OF_REJECTION[rejected.code], str(rejected)
+            self._count(asked, rejected.code)
             _log(
                 "refused",
                 "warning",
@@ -200,13 +215,16 @@ class Service:
         except (EsxiPxeError, OSError) as exc:
             # A full disk, a busy lock: the host retries, and nobody was told that anything was done.
             _log("error", "error", asked=asked, client=client, error=type(exc).__name__, reason=exc)
+            self._count(asked, "error")
             return _answer(503, ok=False, error="the PXE server could not do this now, see its log")
         except Exception as exc:
             # A mistake of ours. Its place is enough to find it; its text may quote what was sent.
             frames = traceback.extract_tb(exc.__traceback__)
             place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "-"
+            self._count(asked, "error")
             _log("bug", "error", asked=asked, client=client, error=type(exc).__name__, place=place)
             return _answer(500, ok=False, error="the PXE server made a mistake, see its log")
+        self._count(asked, "malformed")
         _log("refused", "warning", asked=asked, client=client, host="-", status=status, reason=reason)
         return _answer(status, ok=False, error=reason)
 
@@ -215,6 +233,8 @@ class Service:
         found = await self._on_disk(
             self._pbconnect.kickstart, request.match_info["key"], request.match_info["file"], client, _now()
         )
+        self._watch.changed(found.host)
+        self._count("kickstart", "served")
         _log("kickstart", host=found.host, mac=found.mac, client=client, bytes=len(found.content))
         # aiohttp sends Content-Length with a body that it has whole; the installer's loader fails on chunks.
         return web.Response(
@@ -233,6 +253,8 @@ class Service:
         body = await asyncio.wait_for(request.read(), _BODY_TIMEOUT)
         notification = parse_notification(body)
         ack = await self._take(Report(bearer.group(1), notification, client, _now()))
+        self._watch.changed(ack.host)
+        self._count("notify", "duplicate" if ack.duplicate else "accepted")
         _log(
             "notified",
             host=ack.host,
@@ -298,7 +320,9 @@ class Service:
         except (EsxiPxeError, OSError) as exc:
             _log("error", "error", asked="sweep", error=type(exc).__name__, reason=exc)
             return
+        self._watch.counters.expired += len(swept.expired)
         for name in swept.expired:
+            self._watch.changed(name)
             _log("expired", "warning", host=name, stage="defined", mode="local")
         problems = frozenset(swept.problems)
         # Said once, not every half minute until somebody mends it.
@@ -335,7 +359,8 @@ async def serve(config: ServerConfig) -> None:
     :raises StoreError: the configured group does not exist.
     :raises OSError: the address cannot be listened on.
     """
-    service = Service(Pbconnect(config))
+    watch = Watch(config, _log)
+    service = Service(Pbconnect(config), watch)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -348,23 +373,25 @@ async def serve(config: ServerConfig) -> None:
         max_field_size=_MAX_HEADER,
     )
     await runner.setup()
-    sweeper: asyncio.Task[None] | None = None
+    beside: list[asyncio.Task[None]] = []
     try:
         site = web.TCPSite(
             runner, config.listen.host, config.listen.port, backlog=1024, shutdown_timeout=_SHUTDOWN_TIMEOUT
         )
         await site.start()
-        sweeper = asyncio.get_running_loop().create_task(service.sweep_for_ever())
+        beside = [asyncio.ensure_future(work) for work in (service.sweep_for_ever(), watch.run())]
         _log("listening", address=config.listen.host, port=runner.addresses[0][1])
         _tell_systemd("READY=1")
         await stop.wait()
         _tell_systemd("STOPPING=1")
         _log("stopping")
     finally:
-        if sweeper is not None:
-            sweeper.cancel()
+        watch.stop()
+        for task in beside:
+            task.cancel()
         await runner.cleanup()
         service.close()
+        watch.close()
 
 
 def main() -> None:

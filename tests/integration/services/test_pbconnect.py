@@ -389,7 +389,8 @@ def test_what_the_modules_publish_is_what_the_service_flips(python: str) -> None
         server.good("armed", one)
         shutil.copytree(library(), root / "library")
         (root / "library").chmod(0o755)
-        shutil.copy(SERVICE, root / "pbconnect.py")
+        for name in ("pbconnect.py", "watch.py"):
+            shutil.copy(SERVICE.parent / name, root / name)
         service = Service(server, python, script=root / "pbconnect.py", code=root / "library", user=user)
         try:
             client = server.install().addresses[0]

@@ -52,12 +52,18 @@ def imports_of(path):
 
 
 def test_the_service_gets_the_code_that_it_imports_and_no_other():
-    wanted, todo = set(), [ROLE / "files/pbconnect.py"]
+    wanted, todo = set(), list((ROLE / "files").glob("*.py"))
     while todo:
         new = set(imports_of(todo.pop())) - wanted
         wanted |= new
         todo += [UTILS / name for name in new]
     assert sorted(wanted) == load("vars/main.yml")["__pxe_server_module_utils"]
+
+
+def test_the_service_gets_all_its_files():
+    assert sorted(path.name for path in (ROLE / "files").iterdir() if path.is_file()) == sorted(
+        load("vars/main.yml")["__pxe_server_service"]
+    )
 
 
 def test_the_service_starts_from_what_the_role_installs(tmp_path):
@@ -313,7 +319,7 @@ def test_every_folder_of_the_service_belongs_to_its_group():
     state, boot = "/var/lib/esxi-pxe", "/srv/esxi-pxe/boot"
     for name in ("status", "locks"):
         assert modes[f"{state}/{name}"] == ("2775", "esxi-pxe")
-    for name in ("hosts", "kickstarts", "installs"):
+    for name in ("hosts", "kickstarts", "installs", "events"):
         assert modes[f"{state}/{name}"][0][-1] == "0", "keys, definitions and kickstarts are not for everybody"
     assert modes[f"{state}/dhcp-hosts"] == ("0755", "root"), "dnsmasq reads it under its own user"
     assert modes[f"{boot}/hosts"] == ("0755", "root")
