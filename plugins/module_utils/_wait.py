@@ -446,7 +446,8 @@ def _diagnosis(name: str, status: Status | None, after: str) -> str:
         return (
             f"{name} has been installing since {status.stages.get('installing')} and did not finish in {after}: "
             "nothing installs it again by itself, so look at its console, where the installer says what stopped it "
-            "(often the disk, unsupported hardware or a power failure), put that right and ask for a reinstall of this host."
+            "(often the disk, unsupported hardware or a power failure), put that right and ask for a reinstall of this "
+            "host."
         )
     return (
         f"{name} was installed at {status.stages.get('installed')} but its first boot did not report in {after}: "

@@ -141,7 +141,7 @@ def test_an_address_that_is_refused_again_and_again_is_not_heard_for_a_while(sit
     statuses = [tell(service.port, f"{NAME}~{'A' * 43}", "installing", client=other).status for _turn in range(120)]
     assert statuses[:50] == [403] * 50
     assert statuses[-1] == 429
-    assert ask(service.port, "GET", "/anything", client=other).headers["Retry-After"]
+    assert ask(service.port, "GET", "/ks/anything/01-x.cfg", client=other).headers["Retry-After"]
     lines = [line for line in service.lines if "event=refused" in line]
     assert len(lines) < 100, "each refusal is still written to the log"
     service.wait_for(f"event=throttled client={other}")

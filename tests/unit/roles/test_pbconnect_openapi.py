@@ -30,21 +30,26 @@ def document():
     return yaml.safe_load((ROOT / "docs/pbconnect.openapi.yaml").read_text("utf-8"))
 
 
-def routes(tmp_path):
+def routes(tmp_path, monkeypatch):
     pytest.importorskip("aiohttp")
+    # the program's own folder, where it finds its other part
+    monkeypatch.syspath_prepend(str(ROOT / "roles/pxe_server/files"))
     path = ROOT / "roles/pxe_server/files/pbconnect.py"
     specification = importlib.util.spec_from_file_location("pbconnect_program", path)
     program = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(program)
-    service = program.Service(Pbconnect(Site(tmp_path / "site").config))
+    config = Site(tmp_path / "site").config
+    watch = program.Watch(config, lambda *_words, **_values: None)
+    service = program.Service(Pbconnect(config), watch)
     for route in service.application().router.routes():
         yield route.method, route.resource.canonical
     service.close()
+    watch.close()
 
 
-def test_every_route_is_described_and_nothing_else(document, tmp_path):
+def test_every_route_is_described_and_nothing_else(document, tmp_path, monkeypatch):
     described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
-    found = set(routes(tmp_path))
+    found = set(routes(tmp_path, monkeypatch))
     assert described <= found
     assert {(method, path) for method, path in found if path.startswith(OURS) and method != "HEAD"} <= described
 
