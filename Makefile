@@ -20,7 +20,7 @@ export HOSTS
 PYTHONPATH := tests/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo lab provision retire test lint format bench clean
+.PHONY: help bootstrap demo lab provision retire test lint format bench pictures clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -52,6 +52,9 @@ format: bootstrap ## Format the Python code
 
 bench: bootstrap ## Measure publishing 1,000 hosts
 	@$(PYTHON) tests/benchmark/publish.py
+
+pictures: bootstrap ## Take the pictures of the pages in docs/ again, with a headless Chromium
+	@$(PYTHON) tests/pictures.py
 
 clean: ## Remove what the tools made: environments, caches, the lab's files
 	@[ ! -x $(PYTHON) ] || $(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab down
