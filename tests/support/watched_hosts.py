@@ -26,6 +26,7 @@ from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import CERTIF
 if t.TYPE_CHECKING:
     from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer
 
+COLLECTIONS = pathlib.Path(__file__).resolve().parents[2] / ".lab/collections"
 SERVICE = pathlib.Path(__file__).resolve().parents[2] / "roles/pxe_server/files/pbconnect.py"
 
 IMAGES = ("esxi-8.0.3", "esxi-8.0.3", "esxi-8.0.3", "esxi-9.0.0")
@@ -151,7 +152,7 @@ class Served:
             self._config.write_text(json.dumps(document))
         self._process = subprocess.Popen(
             [sys.executable, str(SERVICE), "--config", str(self._config)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "PYTHONPATH": str(COLLECTIONS), "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=subprocess.PIPE,
             text=True,
         )
