@@ -21,7 +21,7 @@ export HOSTS FIRMWARE
 PYTHONPATH := tests/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap bootstrap-vm demo demo-vm lab provision retire test test-firmware lint format bench clean
+.PHONY: help bootstrap bootstrap-vm demo demo-vm lab provision retire test test-firmware lint format bench pictures clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -64,6 +64,9 @@ bench: bootstrap ## Measure publishing 1,000 hosts, taking 10,000 off the instal
 	@$(PYTHON) tests/benchmark/publish.py
 	@$(PYTHON) tests/benchmark/pbconnect.py
 	@$(PYTHON) tests/benchmark/vcenter.py
+
+pictures: bootstrap ## Take the pictures of the pages in docs/ again, with a headless Chromium
+	@$(PYTHON) tests/pictures.py
 
 clean: ## Remove what the tools made: environments, caches, the lab's files
 	@[ ! -x $(PYTHON) ] || $(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab down

@@ -73,7 +73,12 @@ find_python() {
     done
 }
 
-packages_of() { sed 's/#.*//' "$1" | xargs -n1; }
+# Prints the packages that a list names. One with "@debian" at its end is for Debian alone.
+packages_of() {
+    local id
+    id=$(sed -n 's/^ID=//p' /etc/os-release)
+    sed -e 's/#.*//' -e "s/@$id[[:space:]]*\$//" "$1" | xargs -n1 | grep -v @
+}
 
 mkdir -p "$lab/cache"
 exec 9>"$lab/bootstrap.lock"

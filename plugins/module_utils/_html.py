@@ -23,7 +23,7 @@ class Markup(str):
 
 Child = t.Union[str, Markup, None, t.Iterable[t.Union[str, Markup, None]]]
 
-_VOID = frozenset(("input", "link", "meta"))
+_VOID = frozenset(("input", "link", "meta", "wbr"))
 
 
 def el(tag: str, *children: Child, **attributes: t.Union[str, int, float, bool, None]) -> Markup:

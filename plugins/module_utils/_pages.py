@@ -369,11 +369,17 @@ def _row(view: HostView, usual: Usual, site: str, now: datetime.datetime) -> Mar
         el("td", _stage(view.stage)),
         el("td", _progress(view, usual, now)),
         el("td", _age(view.since, now), class_="right"),
-        el("td", el("span", view.said, class_="message"), class_="grow"),
+        el("td", _said(view), class_="grow"),
         id=f"host-{view.name}",
         class_=view.stage,
         data_version=f"{view.stage} {view.mode} {view.updated}",
     )
+
+
+def _said(view: HostView) -> Markup:
+    if view.said:
+        return el("span", view.said, class_="message")
+    return el("span", _MEANING[view.stage], class_="quiet")
 
 
 def _pager(page: Page, shown: str) -> Markup:
@@ -601,7 +607,8 @@ def _certificate(detail: Detail, now: datetime.datetime) -> list[tuple[str, Chil
     expiry = join(until, el("span", f" in {duration(left)}" if left > 0 else " expired", class_="quiet"))
     return [
         ("Certificate until", expiry),
-        ("SHA-256", el("code", certificate.sha256, class_="print")),
+        # In two halves, which may stand below each other.
+        ("SHA-256", el("code", certificate.sha256[:48], el("wbr"), certificate.sha256[48:], class_="print")),
         ("SHA-1", el("code", certificate.sha1, class_="print")),
     ]
 

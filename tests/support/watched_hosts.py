@@ -26,6 +26,7 @@ from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import CERTIF
 if t.TYPE_CHECKING:
     from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer
 
+COLLECTIONS = pathlib.Path(__file__).resolve().parents[2] / ".lab/collections"
 SERVICE = pathlib.Path(__file__).resolve().parents[2] / "roles/pxe_server/files/pbconnect.py"
 
 IMAGES = ("esxi-8.0.3", "esxi-8.0.3", "esxi-8.0.3", "esxi-9.0.0")
@@ -116,9 +117,9 @@ def _draft(stage: Stage, now: datetime.datetime, rng: random.Random) -> tuple[st
 
 
 @contextlib.contextmanager
-def serving(site: Site | PxeServer, python: str = sys.executable) -> t.Iterator[Served]:
+def serving(site: Site | PxeServer) -> t.Iterator[Served]:
     """The real service for a site, ended with the block."""
-    served = Served(site, python)
+    served = Served(site)
     try:
         served.start()
         yield served
@@ -129,8 +130,8 @@ def serving(site: Site | PxeServer, python: str = sys.executable) -> t.Iterator[
 class Served:
     """A service process that can be killed and started again on its port."""
 
-    def __init__(self, site: Site | PxeServer, python: str = sys.executable) -> None:
-        self._config, self._python = site.config_path, python
+    def __init__(self, site: Site | PxeServer) -> None:
+        self._config = site.config_path
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
 
@@ -150,8 +151,8 @@ class Served:
             document["listen"]["port"] = self.port
             self._config.write_text(json.dumps(document))
         self._process = subprocess.Popen(
-            [self._python, str(SERVICE), "--config", str(self._config)],
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            [sys.executable, str(SERVICE), "--config", str(self._config)],
+            env={**os.environ, "PYTHONPATH": str(COLLECTIONS), "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=subprocess.PIPE,
             text=True,
         )

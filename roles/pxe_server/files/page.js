@@ -229,10 +229,12 @@ SPDX-License-Identifier: GPL-3.0-or-later
       history.replaceState(null, "", `${form.getAttribute("action")}${parameters.size ? "?" : ""}${parameters}`);
       refresh();
     };
-    form.addEventListener("input", () => {
-      clearTimeout(typing);
-      typing = setTimeout(apply, TYPING);
-    });
+    for (const kind of ["input", "change"]) {
+      form.addEventListener(kind, () => {
+        clearTimeout(typing);
+        typing = setTimeout(apply, TYPING);
+      });
+    }
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       clearTimeout(typing);

@@ -54,7 +54,7 @@ _Log = t.Callable[..., None]
 
 SCHEMA = 1
 
-# Seconds. A look must not take more than a twentieth of the machine, however many hosts there are.
+# Seconds. Looking must not take more than a twentieth of a processor, however many hosts there are.
 _INTERVAL = 0.5
 _SHARE = 20
 # Seconds: proxies close what is silent for a minute.
@@ -99,7 +99,7 @@ class Watch:
         self._events: EventLog | None = None
         self._behind = False
         self._problem = ""
-        self._look_seconds = 0.0
+        self._look_seconds = self._look_cpu = 0.0
         self._looked_at = 0.0
         self._started = time.time()
         self._touched: set[str] = set()
@@ -168,7 +168,7 @@ class Watch:
                 self._problem = repr(exc)
             if self._events is not None and self._events.number != before:
                 self._announce()
-            pause = max(_INTERVAL, self._look_seconds * _SHARE)
+            pause = max(_INTERVAL, self._look_cpu * _SHARE)
             try:
                 await asyncio.wait_for(self._poke.wait(), pause)
                 # What comes together is looked at together.
@@ -177,7 +177,7 @@ class Watch:
                 pass
 
     def _look(self, touched: t.Collection[str]) -> None:
-        begun = time.monotonic()
+        begun, cpu = time.monotonic(), time.thread_time()
         now = _now()
         if self._events is None:
             log = EventLog(self._layout.events_dir, self._site)
@@ -201,6 +201,7 @@ class Watch:
                 self._tell(self._events, changes)
         self._looked_at = time.time()
         self._look_seconds = time.monotonic() - begun
+        self._look_cpu = time.thread_time() - cpu
 
     def _catch_up(self, log: EventLog, now: datetime.datetime, anew: bool = False) -> None:
         """Tell the difference between what the log has told and what is."""

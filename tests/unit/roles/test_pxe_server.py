@@ -310,6 +310,56 @@ def test_the_service_is_locked_up(tmp_path):
     assert exposure(tmp_path, unit.replace("ProtectSystem=strict\n", "")) > exposure(tmp_path, unit)
 
 
+READERS = [{"name": "alice", "password_hash": "$6$salt$hash"}]
+
+
+def test_nobody_reads_the_page_through_nginx_unless_somebody_is_named():
+    for words in ("watch", "metrics", "api/v1", "auth_basic"):
+        assert words not in Rendered().file("nginx.conf.j2")
+
+
+def test_who_is_named_needs_the_password():
+    site = Rendered(pxe_server_page_users=READERS).file("nginx.conf.j2")
+    block = re.search(r"location ~ (\S+) \{\n(.*?)\n    \}\n", site, re.S)
+    while block.group(1) == r"/\.":
+        block = re.search(r"location ~ (\S+) \{\n(.*?)\n    \}\n", site[block.end() :], re.S)
+    for path in ("/watch/", "/watch/hosts/a.example.com", "/metrics", "/api/v1/events"):
+        assert re.match(block.group(1), path), path
+    for path in ("/", "/metricsx", "/images/watch/", "/pbconnect/v1/notify", "/ks/0/x.cfg"):
+        assert not re.match(block.group(1), path), path
+    assert "auth_basic_user_file /etc/esxi-pxe/page.htpasswd;" in block.group(2)
+    # The service is told neither the password nor the name under which it was asked.
+    assert 'proxy_set_header Authorization "";' in block.group(2)
+    assert "proxy_set_header Host localhost;" in block.group(2)
+    assert "$6$" not in site
+
+
+def tasks_of(name):
+    return {task["name"]: task for task in yaml.safe_load((ROLE / "tasks" / name).read_text())}
+
+
+def test_the_file_of_readers_is_for_nginx_alone():
+    task = tasks_of("services.yml")["Write the readers of the page"]
+    assert (task["no_log"], task["diff"]) == (True, False)
+    given = task["ansible.builtin.copy"]
+    assert (given["owner"], given["mode"]) == ("root", "0640")
+    rendered = Rendered(pxe_server_page_users=READERS)
+    assert rendered.value(given["content"]).split() == ["alice:$6$salt$hash"]
+    assert rendered.value(given["group"]) == "www-data"
+
+
+@pytest.mark.parametrize(
+    "name, password_hash, good",
+    [("alice", "$6$salt$aB3./", True), ("alice", "$2y$10$abc", True), ("alice", "secret", False)]
+    + [("a:b", "$6$salt$x", False), ("", "$6$salt$x", False), ("alice", "$6$salt$x\nroot:$6$a$b", False)],
+)
+def test_readers_are_checked(name, password_hash, good):
+    task = tasks_of("services.yml")["Check the readers of the page"]
+    rendered = Rendered(pxe_server_page_users=[{"name": name, "password_hash": password_hash}], item=0)
+    found = [rendered.value("{{ " + test + " }}") for test in task["ansible.builtin.assert"]["that"]]
+    assert all(found) is good
+
+
 def test_every_folder_of_the_service_belongs_to_its_group():
     modes = {}
     for line in lines(Rendered().file("tmpfiles.conf.j2")):

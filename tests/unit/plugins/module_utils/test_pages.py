@@ -37,7 +37,7 @@ EVIL = "</td><script>alert(1)</script><img src=x onerror=alert(2)>\"' &lt;"
 class Elements(html.parser.HTMLParser):
     """The elements of a page; fails where tags do not match."""
 
-    VOID = ("meta", "link", "input")
+    VOID = ("meta", "link", "input", "wbr")
 
     def __init__(self, text):
         super().__init__()
