@@ -12,6 +12,7 @@ The caller holds the locks of the hosts.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import os
@@ -35,10 +36,11 @@ __all__ = ("GroupCommit", "LocalBoot")
 _ONE_BY_ONE: t.Final = 4
 """So many hosts are synced file by file; for more, one syncfs(2) takes less time."""
 
-_LONG: t.Final = 0.1
-_ONE_BY_ONE_FOR: t.Final = 30.0
-"""Seconds. A syncfs(2) that takes longer had other things to write, such as an image that is being imported: the hosts
-are synced file by file for a while then."""
+_SHARE: t.Final = 0.01
+"""A syncfs(2) that takes longer than file by file had other things to write, such as an image that is being imported.
+It is tried again after a while, so that no more than this share of the time is spent on trying."""
+
+_THREADS: t.Final = 8
 
 
 @dataclasses.dataclass
@@ -67,7 +69,10 @@ class GroupCommit:
         """
         self._status_dir = status_dir
         self._gid = gid
-        self._one_by_one_until = 0.0
+        self._not_together_before = 0.0
+        # Seconds for one of several hosts that are synced file by file, as far as is known.
+        self._each = 0.001
+        self._pool = concurrent.futures.ThreadPoolExecutor(_THREADS, "sync")
 
     def run(self, hosts: t.Sequence[LocalBoot]) -> None:
         """Do it for all hosts. What went wrong for one is in its `error` and does not touch the others.
@@ -91,17 +96,22 @@ class GroupCommit:
 
     def _sync(self, hosts: t.Sequence[LocalBoot], folder: int) -> None:
         begun = time.monotonic()
-        if len(hosts) <= _ONE_BY_ONE or begun < self._one_by_one_until:
+        if len(hosts) <= _ONE_BY_ONE:
             for host in hosts:
                 _attempt(host, _sync_one)
-            return
-        # The boot tree may lie on a file system of its own. All of these were opened before anything was written, so
-        # that a write that fails on the way is reported.
-        trees = {os.fstat(host.tree).st_dev: host.tree for host in hosts if host.error is None}
-        for descriptor in {**trees, os.fstat(folder).st_dev: folder}.values():
-            _attempt_for_all(hosts, sync_filesystem, descriptor)
-        if time.monotonic() - begun > _LONG:
-            self._one_by_one_until = time.monotonic() + _ONE_BY_ONE_FOR
+        elif begun < self._not_together_before:
+            # Their waits overlap, and what one has brought to disk the next need not.
+            list(self._pool.map(lambda host: _attempt(host, _sync_one), hosts))
+            self._each += 0.3 * ((time.monotonic() - begun) / len(hosts) - self._each)
+        else:
+            # The boot tree may lie on a file system of its own. All of these were opened before anything was written,
+            # so that a write that fails on the way is reported.
+            trees = {os.fstat(host.tree).st_dev: host.tree for host in hosts if host.error is None}
+            for descriptor in {**trees, os.fstat(folder).st_dev: folder}.values():
+                _attempt_for_all(hosts, sync_filesystem, descriptor)
+            took = time.monotonic() - begun
+            if took > self._each * len(hosts):
+                self._not_together_before = begun + took + took / _SHARE
 
 
 def _attempt_for_all(hosts: t.Sequence[LocalBoot], step: t.Callable[[int], None], descriptor: int) -> None:

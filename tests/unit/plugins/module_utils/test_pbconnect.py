@@ -12,6 +12,7 @@ import os
 import pathlib
 import ssl
 import threading
+import time
 import typing as t
 
 import pytest
@@ -530,12 +531,23 @@ def test_a_file_system_with_much_else_to_write_is_not_waited_for(
 ) -> None:
     reports = list(rack(site, 6).values())
     calls = []
-    monkeypatch.setattr(_groupcommit, "_LONG", 0.0)
-    monkeypatch.setattr(_groupcommit, "sync_filesystem", calls.append)
+
+    def busy(descriptor: int) -> None:
+        calls.append(descriptor)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(_groupcommit, "sync_filesystem", busy)
     pbconnect.notify_all(reports)
     assert len(calls) == 1
-    pbconnect.notify_all(reports)
+    seen = record_disk(site, monkeypatch)
+    later_on = [dataclasses.replace(report.notification, stage="installed") for report in reports]
+    pbconnect.notify_all([dataclasses.replace(report, notification=said) for report, said in zip(reports, later_on)])
     assert len(calls) == 1, "it was slow, and was tried again at once"
+    names = [event.rpartition(" ")[2] for event in seen if event.startswith("rename")]
+    first = seen.index(f"rename {names[0]}")
+    assert {f"sync {name.rpartition('.json')[0]}" for name in names} <= set(seen[:first])
+    assert seen[:first].count("sync file") == 6
+    assert seen[-1] == "sync status"
 
 
 def test_an_install_that_is_replaced_while_the_lock_is_waited_for_counts(
