@@ -122,7 +122,8 @@ def main() -> None:
         soap.address_and_port(options.listen),
         soap.server_context(str(options.cert), str(options.key)),
         ("127.0.0.1", 0),
-        lambda call: api(call),
+        # until its port, and with it its identity, is known
+        lambda _call: None,
     )
     licences = dict(one.rsplit(":", 1) for one in options.license)
     settings = vcenter_hosts.Settings(
@@ -134,6 +135,7 @@ def main() -> None:
         denied=frozenset(options.deny),
     )
     api = VcenterApi(settings, trouble.Rules(options.faults), options.calls)
+    gateway.answer = api
     vcsim = soap.Vcsim(str(options.vcsim), options.arguments)
     gateway.backend = vcsim.address
     user, password = _after(options.arguments, "-username", "user"), _after(options.arguments, "-password", "pass")
