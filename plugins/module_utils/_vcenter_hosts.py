@@ -47,9 +47,9 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_report im
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_steps import (
     assigned_licenses,
-    call_for,
     create_folders,
     disconnect,
+    do_call,
     task_for,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_inventory import (
@@ -341,7 +341,7 @@ class _Join:
             if sight.entry is None:
                 return TaskOutcome(problem=f"{name} is not in vCenter.")
             host, entry = by_name[name][0].host, sight.entry
-            return self._called(lambda: call_for(self._session, step, host, entry)())
+            return self._called(lambda: do_call(self._session, step, host, entry))
 
         with ThreadPoolExecutor(max_workers=self._parallel) as pool:
             yield from zip(calls, pool.map(call, calls))

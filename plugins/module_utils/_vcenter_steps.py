@@ -23,7 +23,7 @@ with suppress(Exception):
     # Without pyVmomi there is no Session to call anything here with: Session says what is missing.
     from pyVmomi import vim, vmodl
 
-__all__ = ["assigned_licenses", "call_for", "create_folders", "disconnect", "task_for"]
+__all__ = ["assigned_licenses", "create_folders", "disconnect", "do_call", "task_for"]
 
 # Since this version HostConnectSpec takes the certificate itself, and has been seen to refuse a thumbprint.
 _TAKES_CERTIFICATES = (9, 0)
@@ -74,16 +74,19 @@ def disconnect(entry: HostEntry) -> t.Any:
     return entry.ref.DisconnectHost_Task()
 
 
-def call_for(session: Session, step: str, host: HostToAdd, entry: HostEntry) -> t.Callable[[], t.Any]:
-    """The call of a step that is no task. It raises faults."""
+def do_call(session: Session, step: str, host: HostToAdd, entry: HostEntry) -> None:
+    """Do a step that is no task. Raises faults, and VsphereError when there is nothing to call."""
     if step == "license":
-        return lambda: _assignments(session).UpdateAssignedLicense(entity=entry.id, licenseKey=host.license)
-    if step == "lockdown" and host.lockdown_mode is not None:
-        mode = LOCKDOWN_MODES[host.lockdown_mode]
+        _assignments(session).UpdateAssignedLicense(entity=entry.id, licenseKey=host.license)
+    elif step == "lockdown" and host.lockdown_mode is not None:
         if entry.access is None:
-            raise VsphereError(f"{host.name} does not let its lockdown mode be changed by this vCenter user.")
-        return lambda: entry.access.ChangeLockdownMode(mode=mode)
-    raise ValueError(f"{step} is no such step")
+            raise VsphereError(
+                f"This vCenter user does not see the access settings of {host.name}, so its lockdown mode cannot be "
+                "changed: give the user's role more rights on the host."
+            )
+        entry.access.ChangeLockdownMode(mode=LOCKDOWN_MODES[host.lockdown_mode])
+    else:
+        raise ValueError(f"{step} is no such step")
 
 
 def create_folders(place: Place) -> None:

@@ -335,12 +335,14 @@ class TestConfigured:
 
         first = run_module(MODULE, **here.center.options(), hosts=[definition])
         second = run_module(MODULE, **here.center.options(), hosts=[definition])
+        foreseen = foresee(run_module, here.center, [{**definition, "lockdown_mode": "strict"}])
         strict = run_module(MODULE, **here.center.options(), hosts=[{**definition, "lockdown_mode": "strict"}])
 
         assert first["hosts"][NAME]["steps"] == ["add", "lockdown"], first["msg"]
         assert first["hosts"][NAME]["action"] == "added"
         assert not second["changed"]
-        assert strict["hosts"][NAME]["steps"] == ["lockdown"]
+        assert strict["hosts"][NAME]["steps"] == ["lockdown"] == foreseen["hosts"][NAME]["steps"]
+        assert strict["diff"] == foreseen["diff"]
         assert strict["diff"][0]["before"].endswith("lockdown_mode: normal\n")
         assert strict["diff"][0]["after"].endswith("lockdown_mode: strict\n")
         assert in_vcenter(here.center, lambda content: host_of(content).config.lockdownMode) == "lockdownStrict"
@@ -351,11 +353,13 @@ class TestConfigured:
 
         first = run_module(MODULE, **here.center.options(), hosts=[definition])
         second = run_module(MODULE, **here.center.options(), hosts=[definition])
+        foreseen = foresee(run_module, here.center, [{**definition, "license": "CCCCC-DDDDD"}])
         other = run_module(MODULE, **here.center.options(), hosts=[{**definition, "license": "CCCCC-DDDDD"}])
 
         assert first["hosts"][NAME]["steps"] == ["add"] and not second["changed"], first["msg"]
         assert other["hosts"][NAME]["steps"] == ["license"] and "license: as asked for" in other["diff"][0]["after"]
-        for result in (first, second, other):
+        assert other["diff"] == foreseen["diff"]
+        for result in (first, second, foreseen, other):
             assert "AAAAA-BBBBB" not in result["output"] and "CCCCC-DDDDD" not in result["output"], "keys are secrets"
 
         # the key is good for one host, and free again

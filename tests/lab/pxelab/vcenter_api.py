@@ -133,7 +133,8 @@ def main() -> None:
         soap.address_and_port(options.listen),
         soap.server_context(str(options.cert), str(options.key)),
         ("127.0.0.1", 0),
-        lambda call: lookup(call) or api(call),
+        # until its port, and with it its identity, is known
+        lambda _call: None,
     )
     lookup = vcenter_lookup.alone(f"{gateway.server_name}:{gateway.server_port}")
     licences = dict(one.rsplit(":", 1) for one in options.license)
@@ -147,6 +148,7 @@ def main() -> None:
     )
     profiles = HostProfiles(**json.loads(options.profiles.read_text(encoding="utf-8")) if options.profiles else {})
     api = VcenterApi(settings, trouble.Rules(options.faults), options.calls, profiles)
+    gateway.answer = lambda call: lookup(call) or api(call)
     vcsim = soap.Vcsim(str(options.vcsim), options.arguments)
     gateway.backend = vcsim.address
     user, password = _after(options.arguments, "-username", "user"), _after(options.arguments, "-password", "pass")
