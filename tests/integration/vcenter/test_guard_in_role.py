@@ -16,7 +16,7 @@ import typing as t
 import pytest
 
 from ansible_collections.pxemanager.esxi.tests.support import linked, stand_ins
-from ansible_collections.pxemanager.esxi.tests.support.certificates import Authority, Pair
+from ansible_collections.pxemanager.esxi.tests.support.certificates import Authority, Pair, tls_server
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer, definition
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -108,14 +108,14 @@ class Site:
         """What the next PXE boot of each host does; None: it is not on the PXE server."""
         return {name: self.server.mode(f"{name}.example.com") for name in NAMES}
 
-    def all_ready(self) -> None:
+    def all_ready(self, certificate: t.Optional[str] = None) -> None:
         """Publish every host and have it report that it was installed."""
         given = [{**definition(number), "name": f"{name}.example.com"} for number, name in enumerate(NAMES, 1)]
         self.server.good("published", *given)
         self.server.write_kickstarts(*given)
         self.server.good("armed", *given)
         for name in NAMES:
-            self.server.notify("ready", f"{name}.example.com")
+            self.server.notify("ready", f"{name}.example.com", certificate=certificate)
 
 
 @pytest.fixture(scope="module")
@@ -227,3 +227,16 @@ def test_check_mode_writes_nothing_and_foresees_the_same(site) -> None:
     assert site.server.snapshot() == before
     # once, not for publishing and once more for arming
     assert site.output.count("+mode: install") == 3
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="a host's API is at port 443, which needs root")
+def test_a_host_of_another_vcenter_does_not_join(site, group, authority) -> None:
+    pair = authority.esxi()
+    site.all_ready(pair.pem)
+
+    with tls_server(pair, ("127.0.77.23", 443)):
+        failed = site.play("main", limit="elsewhere", esxi_host_api_address="127.0.77.23")
+
+    assert f"is managed by another vCenter of the group, {group[1].address}" in failed["elsewhere"]
+    assert "AddHost_Task" not in group[0].calls

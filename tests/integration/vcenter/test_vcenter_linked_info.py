@@ -190,3 +190,14 @@ def test_a_bare_simulator_lists_itself(run_module, vcsim) -> None:
 
     assert result["linked"] and result["complete"], result["problems"]
     assert [one["vcenter"] for one in result["vcenters"]] == [f"127.0.0.1:{vcsim.port}"]
+
+
+def test_the_lab_s_vcenter_is_a_group_of_one(run_module, start, server_pair, tmp_path) -> None:
+    names = tmp_path / "names"
+    names.write_text("")
+    center = start(stand_ins.vcenter(server_pair, tmp_path / "vcenter.log", names))
+
+    result = run_module(MODULE, **center.options())
+
+    assert result["linked"] and result["complete"], result["problems"]
+    assert [one["vcenter"] for one in result["vcenters"]] == [f"127.0.0.1:{center.port}"]
