@@ -23,10 +23,11 @@ def rows(lab: Lab) -> list[dict[str, Any]]:
     machine's own counters, and vCenter's inventory."""
     try:
         members = vcenter.hosts(lab.passwords.vcenter)
+        compliance = vcenter.compliance(lab.passwords.vcenter)
     except Exception as error:
         # the rest of the table is what tells why
         lab.say(f"vCenter does not answer: {error}")
-        members = {}
+        members, compliance = {}, {}
     found = []
     for one in lab.hosts:
         machine = lab.machine(one.name)
@@ -45,6 +46,7 @@ def rows(lab: Lab) -> list[dict[str, Any]]:
                 "install_starts": machine.get("install_starts", 0),
                 "loops": machine.get("loops", 0),
                 "vcenter_path": members.get(one.name),
+                "compliance": compliance.get(one.name, "no profile"),
                 "machine": machine.get("state", "-"),
                 "reboots": machine.get("reboots", 0),
                 "boots": machine.get("boots", 0),
@@ -132,6 +134,8 @@ def check_installed(lab: Lab, found: list[dict[str, Any]], *, installs: int | No
             wrong.append(f"{name} was told to install again {row['loops']} times although nobody had asked for it")
         if row["vcenter_path"] != places[name]:
             wrong.append(f"{name} is at {row['vcenter_path'] or 'no place'} in vCenter instead of {places[name]}")
+        if row["compliance"] != "compliant":
+            wrong.append(f"{name}: its host profile is {row['compliance']} instead of compliant")
         if row["root_password"] != "wanted":
             wrong.append(f"{name}: its root password is the {row['root_password']} one instead of the wanted one")
         if row["machine"] != "running":

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,22 @@ DATACENTER = "DC0"
 CLUSTERS = ("DC0_C0", "DC0_C1")
 CA = paths.TLS / "ca.crt"
 NAMES = paths.RUN / "vcenter-hosts"
+PROFILE = "Lab"
+PROFILES = paths.RUN / "vcenter-profiles.json"
+#: What the lab's host profile sets, and what it asks for each host.
+_PROFILE = {
+    "name": PROFILE,
+    "settings": {"NTP servers": net.CONTROLLER_ADDRESS, "Syslog host": net.CONTROLLER_ADDRESS},
+    "asks": [
+        {
+            "path": 'network.hostPortGroup["key-vim-profile-host-HostPortgroupProfile-vMotion"].ipConfig',
+            "policy": "IpAddressPolicy",
+            "parameter": "address",
+            "summary": "IPv4 address of the VMkernel interface for vMotion",
+            "valid": r"[0-9]+(\.[0-9]+){3}",
+        }
+    ],
+}
 _START_SECONDS = 30.0
 
 
@@ -99,6 +117,7 @@ def start(vcsim: Path, password: str, addresses: dict[str, str]) -> None:
     """Start the vCenter and wait for it. ``addresses`` is what its DNS knows: the hosts' names and addresses."""
     make_certificates()
     paths.write_text(NAMES, "".join(f"{address} {name}\n" for name, address in addresses.items()))
+    paths.write_text(PROFILES, json.dumps({"profiles": [_PROFILE]}, indent=2) + "\n")
     log = paths.LOGS / "vcenter.log"
     argv: list[str | Path] = [
         sys.executable,
@@ -114,6 +133,8 @@ def start(vcsim: Path, password: str, addresses: dict[str, str]) -> None:
         vcsim,
         "--hosts",
         NAMES,
+        "--profiles",
+        PROFILES,
         # "-host 0" alone makes vcsim panic: the other two must be 0 as well
         "--",
         "-dc",
@@ -150,45 +171,65 @@ def stop() -> None:
 
 def hosts(password: str) -> dict[str, str]:
     """The hosts in the inventory: name and path, read by the lab itself over the vSphere API."""
-    return net.call_in(net.CENTRE, lambda: _read_hosts(password))
+    return net.call_in(net.CENTRE, lambda: _with_session(password, _read_hosts))
 
 
-def _read_hosts(password: str) -> dict[str, str]:
+def compliance(password: str) -> dict[str, str]:
+    """What vCenter says of each host that has a host profile: its name and ``compliant``, ``nonCompliant``, ..."""
+    return net.call_in(net.CENTRE, lambda: _with_session(password, _read_compliance))
+
+
+def _with_session(password: str, work: Callable[[Any], dict[str, str]]) -> dict[str, str]:
     from pyVim.connect import Disconnect, SmartConnect
-    from pyVmomi import vim, vmodl
 
     context = ssl.create_default_context(cafile=str(CA))
     session = SmartConnect(
         host=net.VCENTER_ADDRESS, user=USERNAME, pwd=password, sslContext=context, httpConnectionTimeout=20
     )
     try:
-        content = session.RetrieveContent()
-        kinds = [vim.Folder, vim.Datacenter, vim.ComputeResource, vim.HostSystem]
-        view = content.viewManager.CreateContainerView(content.rootFolder, kinds, True)
-        # all at once: reading one unset property (the root's parent) makes vcsim panic
-        collector = vmodl.query.PropertyCollector
-        wanted = collector.FilterSpec(
-            objectSet=[
-                collector.ObjectSpec(
-                    obj=view,
-                    skip=True,
-                    selectSet=[collector.TraversalSpec(type=vim.view.ContainerView, path="view", skip=False)],
-                )
-            ],
-            propSet=[collector.PropertySpec(type=vim.ManagedEntity, pathSet=["name", "parent"])],
-        )
-        read = content.propertyCollector.RetrievePropertiesEx([wanted], collector.RetrieveOptions())
-        entities: dict[Any, dict[str, Any]] = {}
-        while read is not None:
-            entities |= {one.obj: {value.name: value.val for value in one.propSet} for one in read.objects}
-            read = content.propertyCollector.ContinueRetrievePropertiesEx(read.token) if read.token else None
-        return {
-            values["name"]: _path(entity, entities)
-            for entity, values in entities.items()
-            if isinstance(entity, vim.HostSystem)
-        }
+        return work(session.RetrieveContent())
     finally:
         Disconnect(session)
+
+
+def _read_compliance(content: Any) -> dict[str, str]:
+    from pyVmomi import vim
+
+    view = content.viewManager.CreateContainerView(content.rootFolder, [vim.HostSystem], True)
+    hosts = {host._moId: host for host in view.view}
+    if not hosts:
+        return {}
+    results = content.complianceManager.QueryComplianceStatus(entity=list(hosts.values()))
+    return {hosts[one.entity._moId].name: one.complianceStatus for one in results}
+
+
+def _read_hosts(content: Any) -> dict[str, str]:
+    from pyVmomi import vim, vmodl
+
+    kinds = [vim.Folder, vim.Datacenter, vim.ComputeResource, vim.HostSystem]
+    view = content.viewManager.CreateContainerView(content.rootFolder, kinds, True)
+    # all at once: reading one unset property (the root's parent) makes vcsim panic
+    collector = vmodl.query.PropertyCollector
+    wanted = collector.FilterSpec(
+        objectSet=[
+            collector.ObjectSpec(
+                obj=view,
+                skip=True,
+                selectSet=[collector.TraversalSpec(type=vim.view.ContainerView, path="view", skip=False)],
+            )
+        ],
+        propSet=[collector.PropertySpec(type=vim.ManagedEntity, pathSet=["name", "parent"])],
+    )
+    read = content.propertyCollector.RetrievePropertiesEx([wanted], collector.RetrieveOptions())
+    entities: dict[Any, dict[str, Any]] = {}
+    while read is not None:
+        entities |= {one.obj: {value.name: value.val for value in one.propSet} for one in read.objects}
+        read = content.propertyCollector.ContinueRetrievePropertiesEx(read.token) if read.token else None
+    return {
+        values["name"]: _path(entity, entities)
+        for entity, values in entities.items()
+        if isinstance(entity, vim.HostSystem)
+    }
 
 
 def _path(entity: Any, entities: dict[Any, dict[str, Any]]) -> str:
