@@ -10,7 +10,7 @@ STAGES ?=
 
 PYTHON := .lab/venv/bin/python
 # The lab makes network namespaces and starts a PXE server in a container: that needs root.
-SUDO := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=HOSTS,FIRMWARE)
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=HOSTS --preserve-env=FIRMWARE)
 
 # As the lab's controller: in its network, and trusting its certificate authority.
 IN_LAB = $(SUDO) nsenter --net=/run/netns/pxelab -- env ANSIBLE_CONFIG=$(CURDIR)/.lab/run/ansible.cfg SSL_CERT_FILE=$(CURDIR)/.lab/run/tls/ca.crt \
