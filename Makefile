@@ -53,7 +53,7 @@ format: bootstrap ## Format the Python code
 bench: bootstrap ## Measure publishing 1,000 hosts
 	@$(PYTHON) tests/benchmark/publish.py
 
-pictures: bootstrap ## Take the pictures of the pages in docs/ again, with a headless Chromium
+pictures: bootstrap ## Take the pictures of the pages in docs/pictures/ again, with a headless Chromium
 	@$(PYTHON) tests/pictures.py
 
 clean: ## Remove what the tools made: environments, caches, the lab's files
