@@ -54,9 +54,13 @@ _Log = t.Callable[..., None]
 
 SCHEMA = 1
 
-# Seconds. Looking must not take more than a twentieth of a processor, however many hosts there are.
+# Seconds. Looking takes about a twentieth of a processor at most, because notifications want it, too; but whoever
+# watches is not kept waiting for much longer than a moment.
 _INTERVAL = 0.5
 _SHARE = 20
+_LONGEST = 2.0
+# What comes together is looked at together.
+_GATHER = 0.05
 # Seconds: proxies close what is silent for a minute.
 _KEEPALIVE = 20.0
 _MAX_STREAMS = 200
@@ -168,11 +172,10 @@ class Watch:
                 self._problem = repr(exc)
             if self._events is not None and self._events.number != before:
                 self._announce()
-            pause = max(_INTERVAL, self._look_cpu * _SHARE)
+            rest = min(_LONGEST, self._look_cpu * _SHARE)
             try:
-                await asyncio.wait_for(self._poke.wait(), pause)
-                # What comes together is looked at together.
-                await asyncio.sleep(min(0.05, pause))
+                await asyncio.wait_for(self._poke.wait(), max(_INTERVAL, rest))
+                await asyncio.sleep(max(_GATHER, rest))
             except asyncio.TimeoutError:
                 pass
 
