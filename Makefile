@@ -65,7 +65,7 @@ bench: bootstrap ## Measure publishing 1,000 hosts, taking 10,000 off the instal
 	@$(PYTHON) tests/benchmark/pbconnect.py
 	@$(PYTHON) tests/benchmark/vcenter.py
 
-pictures: bootstrap ## Take the pictures of the pages in docs/ again, with a headless Chromium
+pictures: bootstrap ## Take the pictures of the pages in docs/pictures/ again, with a headless Chromium
 	@$(PYTHON) tests/pictures.py
 
 clean: ## Remove what the tools made: environments, caches, the lab's files

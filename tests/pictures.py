@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Take the pictures of the pages that are in docs/: ``make pictures``.
+"""Take the pictures of the pages that are in docs/pictures/: ``make pictures``.
 
 Each is of the real service and the distribution's Chromium. Says also how long 10,000 hosts take the browser.
 """
@@ -28,7 +28,7 @@ from ansible_collections.pxemanager.esxi.tests.support.browser import browser, p
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer, definition  # noqa: E402
 from ansible_collections.pxemanager.esxi.tests.support.watched_hosts import fill, serving  # noqa: E402
 
-DOCS = ROOT / "docs"
+PICTURES = ROOT / "docs" / "pictures"
 NAMES = [f"esx{number:02d}.example.com" for number in (1, 2, 3)]
 
 
@@ -83,7 +83,7 @@ def show(driver: webdriver.Chrome, url: str, name: str, height: int, scheme: str
     prefer(driver, scheme)
     driver.get(url)
     time.sleep(1)
-    picture(driver, DOCS / name)
+    picture(driver, PICTURES / name)
 
 
 def measure(driver: webdriver.Chrome, url: str) -> None:
@@ -113,13 +113,13 @@ def main() -> None:
         server = empty_server(Path(folder) / "three")
         with serving(server) as served:
             install_three(server)
-            show(driver, f"{served.url}/watch/", "page-overview.png", 440)
-            show(driver, f"{served.url}/watch/hosts/{NAMES[0]}", "page-host.png", 900)
+            show(driver, f"{served.url}/watch/", "overview.png", 440)
+            show(driver, f"{served.url}/watch/hosts/{NAMES[0]}", "host.png", 900)
         site = Site(Path(folder) / "many", site="Berlin 1")
         fill(site, 10_000, ago(0))
         with serving(site) as served:
-            show(driver, f"{served.url}/watch/?stage=active", "page-overview-10000.png", 800)
-            show(driver, f"{served.url}/watch/", "page-dark.png", 800, "dark")
+            show(driver, f"{served.url}/watch/?stage=active", "overview-10000.png", 800)
+            show(driver, f"{served.url}/watch/", "dark.png", 800, "dark")
             measure(driver, f"{served.url}/watch/")
 
 

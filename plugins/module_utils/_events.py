@@ -161,17 +161,14 @@ class EventLog:
         if not changes:
             return
         with self._lock:
-            if self._file is None:
-                self._reopen()
-            if self._in_segment >= self._segment:
-                self._begin_segment()
+            file = self._ready()
             number = self.number
             events: list[Event] = []
             for change in changes:
                 number += 1
                 document = event_document(change, Cursor(self.log, number), self._site)
                 events.append(Event(number, change.type, change.host, json.dumps(document)))
-            self._write("".join(f"{event.data}\n" for event in events).encode("ascii"))
+            self._write(file, "".join(f"{event.data}\n" for event in events).encode("ascii"))
             for change in changes:
                 if change.view is None:
                     self._hosts.pop(change.host, None)
@@ -182,9 +179,15 @@ class EventLog:
             self._tail = [*self._tail, *events][-_TAIL:]
             self.number = number
 
-    def _write(self, data: bytes) -> None:
-        file = self._file
-        assert file is not None
+    def _ready(self) -> t.BinaryIO:
+        """The file to write to. After an error, what is on disk decides: a torn line may still be there."""
+        if self._file is None and not self._recover():
+            self._begin_log()
+        if self._file is None or self._in_segment >= self._segment:
+            return self._begin_segment()
+        return self._file
+
+    def _write(self, file: t.BinaryIO, data: bytes) -> None:
         place = file.seek(0, os.SEEK_END)
         try:
             file.write(data)
@@ -206,7 +209,7 @@ class EventLog:
         self.log, self.number, self.begun = secrets.token_hex(4), 0, True
         self._begin_segment()
 
-    def _begin_segment(self) -> None:
+    def _begin_segment(self) -> t.BinaryIO:
         """A new file, complete from its first moment; then the oldest ones go."""
         start = self.number + 1
         head = {"schema": SCHEMA, "log": self.log, "hosts": [view.to_json() for view in self._hosts.values()]}
@@ -220,15 +223,11 @@ class EventLog:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path(self._starts[0]))
             self._starts = self._starts[1:]
+        return self._file
 
     def _open(self, start: int) -> t.BinaryIO:
         # Unbuffered: what a failed write left in a buffer would be written with the next one.
         return t.cast(t.BinaryIO, open(self._path(start), "r+b", buffering=0))
-
-    def _reopen(self) -> None:
-        """After an error: what is on disk decides, in case a torn line could not be cut off then."""
-        if not self._recover():
-            self._begin_log()
 
     def close(self) -> None:
         """Stop writing. Nothing is lost without it."""

@@ -384,8 +384,9 @@ class Watcher:
             return []
         # Before it is read: what happens meanwhile has a later time.
         self._folder = None if time.time() - found.st_mtime_ns / 1e9 < _GRAIN else folder
-        if touched and not full and self._folder is None and len(touched) <= 64:
-            # Quick answers for the hosts that just called; the next look sees to all others.
+        if touched and not full and self._folder is None and len(touched) < 64 + len(self._versions) // 4:
+            # Quick answers for the hosts that just called; the next look sees to all others. A stat(2) by name costs
+            # a few times of what one costs in a listing.
             changed = {name: self._version(name) for name in touched}
         else:
             changed = self._scan()

@@ -154,7 +154,7 @@ class Service:
         self._writing: asyncio.Task[None] | None = None
 
     def application(self) -> web.Application:
-        application = web.Application(client_max_size=MAX_BODY, middlewares=[self._errors])
+        application = web.Application(client_max_size=MAX_BODY, middlewares=[self._watch.noticed, self._errors])
         # No HEAD for kickstarts: every answer costs a token.
         application.router.add_get("/ks/{key}/{file}", self._kickstart, allow_head=False)
         application.router.add_post("/pbconnect/v1/notify", self._notify)
@@ -164,13 +164,6 @@ class Service:
 
     async def _on_disk(self, work: t.Callable[..., _Result], *arguments: object) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(work, *arguments))
-
-    def _count(self, asked: str, outcome: str) -> None:
-        """For the metrics."""
-        if asked == "notify":
-            self._watch.counters.notification(outcome)
-        elif asked == "kickstart":
-            self._watch.counters.kickstart(outcome)
 
     @web.middleware
     async def _errors(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -195,7 +188,6 @@ class Service:
             return await handler(request)
         except Rejected as rejected:
             status, reason = _STATUS_OF_REJECTION[rejected.code], str(rejected)
-            self._count(asked, rejected.code)
             _log(
                 "refused",
                 "warning",
@@ -215,16 +207,13 @@ class Service:
         except (EsxiPxeError, OSError) as exc:
             # A full disk, a busy lock: the host retries, and nobody was told that anything was done.
             _log("error", "error", asked=asked, client=client, error=type(exc).__name__, reason=exc)
-            self._count(asked, "error")
             return _answer(503, ok=False, error="the PXE server could not do this now, see its log")
         except Exception as exc:
             # A mistake of ours. Its place is enough to find it; its text may quote what was sent.
             frames = traceback.extract_tb(exc.__traceback__)
             place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "-"
-            self._count(asked, "error")
             _log("bug", "error", asked=asked, client=client, error=type(exc).__name__, place=place)
             return _answer(500, ok=False, error="the PXE server made a mistake, see its log")
-        self._count(asked, "malformed")
         _log("refused", "warning", asked=asked, client=client, host="-", status=status, reason=reason)
         return _answer(status, ok=False, error=reason)
 
@@ -233,8 +222,7 @@ class Service:
         found = await self._on_disk(
             self._pbconnect.kickstart, request.match_info["key"], request.match_info["file"], client, _now()
         )
-        self._watch.changed(found.host)
-        self._count("kickstart", "served")
+        request["host"] = found.host
         _log("kickstart", host=found.host, mac=found.mac, client=client, bytes=len(found.content))
         # aiohttp sends Content-Length with a body that it has whole; the installer's loader fails on chunks.
         return web.Response(
@@ -253,8 +241,7 @@ class Service:
         body = await asyncio.wait_for(request.read(), _BODY_TIMEOUT)
         notification = parse_notification(body)
         ack = await self._take(Report(bearer.group(1), notification, client, _now()))
-        self._watch.changed(ack.host)
-        self._count("notify", "duplicate" if ack.duplicate else "accepted")
+        request["host"], request["duplicate"] = ack.host, ack.duplicate
         _log(
             "notified",
             host=ack.host,
@@ -320,9 +307,8 @@ class Service:
         except (EsxiPxeError, OSError) as exc:
             _log("error", "error", asked="sweep", error=type(exc).__name__, reason=exc)
             return
-        self._watch.counters.expired += len(swept.expired)
+        self._watch.expired(swept.expired)
         for name in swept.expired:
-            self._watch.changed(name)
             _log("expired", "warning", host=name, stage="defined", mode="local")
         problems = frozenset(swept.problems)
         # Said once, not every half minute until somebody mends it.

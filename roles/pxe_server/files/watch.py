@@ -54,14 +54,22 @@ _Log = t.Callable[..., None]
 
 SCHEMA = 1
 
-# Seconds. Looking must not take more than a twentieth of a processor, however many hosts there are.
+# Seconds. Looking takes about a twentieth of a processor at most, because notifications want it, too; but whoever
+# watches is not kept waiting for much longer than a moment.
 _INTERVAL = 0.5
 _SHARE = 20
+_LONGEST = 2.0
+# What comes together is looked at together.
+_GATHER = 0.05
 # Seconds: proxies close what is silent for a minute.
 _KEEPALIVE = 20.0
 _MAX_STREAMS = 200
 _BATCH = 500
 _MAX_EVENTS = 1000
+
+_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
+_NOTIFICATIONS = {200: "accepted", 401: "unauthorized", 403: "forbidden", 409: "backwards", 429: "limited"}
+_KICKSTARTS = {200: "served", 403: "forbidden", 429: "limited"}
 
 _STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _POLICY = (
@@ -86,15 +94,15 @@ def _now() -> datetime.datetime:
 class Watch:
     """The reading side of the service.
 
-    :ivar counters: the service counts notifications and kickstarts here.
+    What a handler of the service knows of its request, it leaves there for :meth:`noticed`: C(request["host"]) is the
+    host whose status it has written, C(request["duplicate"]) tells that it was written before.
     """
 
     def __init__(self, config: ServerConfig, log: _Log) -> None:
-        self.counters: t.Final = Counters()
+        self._counters = Counters()
         self._log = log
         self._layout = Layout.of(config)
         self._site = config.site_name
-        self._names = frozenset(("localhost", "127.0.0.1", "::1", config.address))
         self._watcher = Watcher(self._layout)
         self._events: EventLog | None = None
         self._behind = False
@@ -128,10 +136,28 @@ class Watch:
         for path, handler in routes:
             router.add_get(path, functools.partial(self._guarded, handler), allow_head=True)
 
-    def changed(self, host: str) -> None:
-        """A host's status has just been written: have it looked at at once."""
-        self._touched.add(host)
-        self._poke.set()
+    @web.middleware
+    async def noticed(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Count what hosts ask and are answered, and have a host looked at at once that has just changed."""
+        response = await handler(request)
+        host = request.get("host")
+        if host is not None:
+            self._touched.add(host)
+            self._poke.set()
+        if request.path.startswith("/pbconnect/"):
+            outcome = "duplicate" if request.get("duplicate") else _NOTIFICATIONS.get(response.status, "malformed")
+            self._counters.notification(outcome if response.status < 500 else "error")
+        elif request.path.startswith("/ks/"):
+            outcome = _KICKSTARTS.get(response.status, "not_found")
+            self._counters.kickstart(outcome if response.status < 500 else "error")
+        return response
+
+    def expired(self, hosts: t.Collection[str]) -> None:
+        """Armings have just been ended."""
+        self._counters.expired += len(hosts)
+        if hosts:
+            self._touched.update(hosts)
+            self._poke.set()
 
     def stop(self) -> None:
         """End the streams, so that the service can end."""
@@ -168,11 +194,10 @@ class Watch:
                 self._problem = repr(exc)
             if self._events is not None and self._events.number != before:
                 self._announce()
-            pause = max(_INTERVAL, self._look_cpu * _SHARE)
+            rest = min(_LONGEST, self._look_cpu * _SHARE)
             try:
-                await asyncio.wait_for(self._poke.wait(), pause)
-                # What comes together is looked at together.
-                await asyncio.sleep(min(0.05, pause))
+                await asyncio.wait_for(self._poke.wait(), max(_INTERVAL, rest))
+                await asyncio.sleep(max(_GATHER, rest))
             except asyncio.TimeoutError:
                 pass
 
@@ -221,7 +246,7 @@ class Watch:
         log.append(changes)
         self._behind = False
         for change in changes:
-            self.counters.happened(change)
+            self._counters.happened(change)
 
     def _announce(self) -> None:
         """Wake whoever waits for events."""
@@ -237,14 +262,17 @@ class Watch:
         """Only callers on this machine, and only by its names.
 
         The second is for a browser on this machine: a page from elsewhere, whose name is made to lead here, is refused.
+        And nginx says of whoever it has not asked for a password from where they come: so no mistake in its settings
+        opens this to them.
         """
         peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+        addresses = [str(peer[0]) if peer else "", *request.headers.getall("X-Real-IP", [])]
         try:
-            near = peer is not None and ipaddress.ip_address(str(peer[0])).is_loopback
+            near = all(ipaddress.ip_address(address.strip()).is_loopback for address in addresses)
             name = urllib.parse.urlsplit(f"//{request.host}").hostname or ""
         except ValueError:
             near, name = False, ""
-        if not near or name not in self._names:
+        if not near or name not in _NAMES:
             raise web.HTTPForbidden(reason="only readable on the PXE server itself or through its nginx")
         if self._events is None:
             return self._json({"error": "the service has just started"}, 503, {"Retry-After": "1"})
@@ -323,7 +351,7 @@ class Watch:
             process={"process_start_time_seconds": self._started, **_process()},
         )
         python = platform.python_version()
-        return exposition(watcher.views.values(), watcher.usual, self.counters, gauges, self._site, _now(), python)
+        return exposition(watcher.views.values(), watcher.usual, self._counters, gauges, self._site, _now(), python)
 
     def _host_json(self, view: HostView, now: datetime.datetime) -> dict[str, object]:
         progress = self._watcher.usual.progress(view, now)

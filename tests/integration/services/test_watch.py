@@ -290,8 +290,22 @@ def test_only_this_machine_and_only_by_its_names(site):
             assert served.get(path).status == 200, path
             assert served.get(path, Host=f"localhost:{served.port}").status == 200
             # A name that somebody else has made to lead here.
-            for host in ("evil.example.com", "127.0.0.1.evil.example.com", "[", ""):
+            for host in (
+                site.config.address + ".evil.example.com",
+                "192.168.77.10",
+                "evil.example.com",
+                "127.0.0.1.evil.example.com",
+                "[",
+                "",
+            ):
                 assert served.get(path, Host=host).status in (400, 403), (path, host)
+
+
+def test_a_location_of_nginx_that_asks_for_no_password_opens_nothing(site):
+    with serving(site) as served:
+        for path in ("/watch/", "/metrics", "/api/v1/hosts", "/api/v1/events"):
+            assert served.get(path, Host="localhost", X_Real_IP="192.168.77.99").status == 403, path
+            assert served.get(path, Host="localhost", X_Real_IP="").status == 403, path
 
 
 def other_address() -> str | None:
