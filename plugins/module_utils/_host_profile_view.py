@@ -18,6 +18,10 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere import (
     fault_kinds,
     retrieve,
 )
+from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_inventory import (
+    MACHINE_PROPERTIES,
+    machine_power,
+)
 
 with suppress(Exception):
     # Without pyVmomi there is no Session to call anything here with: Session says what is missing.
@@ -39,8 +43,6 @@ ManagedObject = t.Any
 _MOST_NAMES = 20
 # vSphere Configuration Profiles came with this version.
 _CONFIGURATION_PROFILES = (8, 0)
-# ESX Agent Manager owns machines that belong to a host or a cluster (vCLS, agents) and stops them itself.
-_AGENT_MANAGER = "com.vmware.vim.eam"
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,7 @@ def look_at_hosts(session: Session, hosts: t.Iterable[ManagedObject]) -> dict[st
         objectSet=[collector.ObjectSpec(obj=host, skip=False, selectSet=[walk]) for host in hosts],
         propSet=[
             collector.PropertySpec(type=vim.HostSystem, pathSet=["runtime.inMaintenanceMode"]),
-            collector.PropertySpec(
-                type=vim.VirtualMachine, pathSet=["name", "runtime.powerState", "runtime.host", "config.managedBy"]
-            ),
+            collector.PropertySpec(type=vim.VirtualMachine, pathSet=["name", "runtime.host", *MACHINE_PROPERTIES]),
         ],
         reportMissingObjectsInResults=True,
     )
@@ -144,10 +144,9 @@ def look_at_hosts(session: Session, hosts: t.Iterable[ManagedObject]) -> dict[st
     for ref, properties in retrieve(session, what):
         if isinstance(ref, vim.HostSystem):
             modes[str(ref._moId)] = bool(properties.get("runtime.inMaintenanceMode"))
-        elif str(properties.get("runtime.powerState")) == "poweredOn":
-            owner = getattr(properties.get("config.managedBy"), "extensionKey", None)
+        elif machine_power(properties) == "poweredOn":
             host = properties.get("runtime.host")
-            if owner != _AGENT_MANAGER and host is not None:
+            if host is not None:
                 running.setdefault(str(host._moId), []).append(str(properties.get("name", ref._moId)))
     return {key: HostNow(mode, tuple(sorted(running.get(key, ())))) for key, mode in modes.items()}
 

@@ -26,6 +26,10 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere import (
     retrieve,
     verifying_context,
 )
+from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_inventory import (
+    MACHINE_PROPERTIES,
+    machine_power,
+)
 
 with suppress(Exception):
     # Without pyVmomi there is no Session to call anything here with: Session says what is missing.
@@ -130,8 +134,9 @@ def read_hosts(session: Session) -> list[ManagedHost]:
             continue
         key = str(reference._moId)
         if isinstance(reference, vim.VirtualMachine):
-            if "runtime.powerState" in properties:
-                power[key] = str(properties["runtime.powerState"])
+            state = machine_power(properties)
+            if state is not None:
+                power[key] = state
             continue
         if isinstance(reference, vim.HostSystem):
             hosts[key] = properties
@@ -239,7 +244,7 @@ def _everything(session: Session) -> t.Any:
             collector.PropertySpec(type=vim.Datacenter, pathSet=["name", "parent"]),
             collector.PropertySpec(type=vim.ComputeResource, pathSet=["name", "parent"]),
             collector.PropertySpec(type=vim.HostSystem, pathSet=host),
-            collector.PropertySpec(type=vim.VirtualMachine, pathSet=["runtime.powerState"]),
+            collector.PropertySpec(type=vim.VirtualMachine, pathSet=list(MACHINE_PROPERTIES)),
         ],
         reportMissingObjectsInResults=True,
     )

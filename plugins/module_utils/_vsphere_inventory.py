@@ -24,7 +24,23 @@ with suppress(Exception):
     # Without pyVmomi there is no Session to call anything here with: Session says what is missing.
     from pyVmomi import vim, vmodl
 
-__all__ = ["HostEntry", "Inventory", "Place", "PlaceError", "count_powered_on", "read_inventory", "retrieve"]
+__all__ = [
+    "MACHINE_PROPERTIES",
+    "HostEntry",
+    "Inventory",
+    "Place",
+    "PlaceError",
+    "count_powered_on",
+    "machine_power",
+    "read_inventory",
+    "retrieve",
+]
+
+MACHINE_PROPERTIES = ("runtime.powerState", "config.managedBy")
+"""Properties of a virtual machine that `machine_power` looks at."""
+
+# ESX Agent Manager owns machines that belong to a host or a cluster (vCLS, agents) and stops them itself.
+_AGENT_MANAGER = "com.vmware.vim.eam"
 
 _NAMES_IN_A_SENTENCE = 20
 _HOST_PROPERTIES = (
@@ -311,6 +327,17 @@ def retrieve(session: Session, what: t.Any) -> t.Iterator[tuple[ManagedObject, d
             raise VsphereError(f"{session.endpoint} refuses to list its hosts: {describe_fault(fault)}") from fault
 
 
+def machine_power(properties: t.Mapping[str, t.Any]) -> t.Optional[str]:
+    """C(poweredOn), C(poweredOff) or C(suspended) of a virtual machine; None: not told.
+
+    A machine of ESX Agent Manager's counts as off: every host of a cluster with DRS may have one, which goes by itself.
+    """
+    if getattr(properties.get("config.managedBy"), "extensionKey", None) == _AGENT_MANAGER:
+        return "poweredOff"
+    state = properties.get("runtime.powerState")
+    return None if state is None else str(state)
+
+
 def count_powered_on(session: Session, hosts: t.Sequence[ManagedObject]) -> dict[str, int]:
     """How many virtual machines run on each of some hosts, by the host's id. Raises VsphereError."""
     collector = vmodl.query.PropertyCollector
@@ -319,7 +346,7 @@ def count_powered_on(session: Session, hosts: t.Sequence[ManagedObject]) -> dict
         objectSet=[collector.ObjectSpec(obj=host, skip=False, selectSet=[machines]) for host in hosts],
         propSet=[
             collector.PropertySpec(type=vim.HostSystem, pathSet=["vm"]),
-            collector.PropertySpec(type=vim.VirtualMachine, pathSet=["runtime.powerState"]),
+            collector.PropertySpec(type=vim.VirtualMachine, pathSet=list(MACHINE_PROPERTIES)),
         ],
         reportMissingObjectsInResults=True,
     )
@@ -328,7 +355,7 @@ def count_powered_on(session: Session, hosts: t.Sequence[ManagedObject]) -> dict
     for reference, properties in retrieve(session, what):
         if isinstance(reference, vim.HostSystem):
             placed[str(reference._moId)] = [str(machine._moId) for machine in properties.get("vm") or []]
-        elif str(properties.get("runtime.powerState")) != "poweredOff":
+        elif machine_power(properties) != "poweredOff":
             # suspended, or not told: nobody may count on it being off
             running.add(str(reference._moId))
     return {host: sum(machine in running for machine in machines) for host, machines in placed.items()}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,12 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils import _vsphere_se
 if _vsphere_session.PYVMOMI_IMPORT_ERROR is not None:
     pytest.skip("pyVmomi cannot be used here", allow_module_level=True)
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_inventory import Inventory, PlaceError, _Node
+from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_inventory import (
+    Inventory,
+    PlaceError,
+    _Node,
+    machine_power,
+)
 
 
 def inventory(*nodes: tuple[str, str, str, t.Optional[str]]) -> Inventory:
@@ -153,3 +159,15 @@ class TestInventory:
         assert partial.hosts_named("esx01")[0].path == "/esx01"
         with pytest.raises(PlaceError, match="The host folder of datacenter Berlin is not visible"):
             partial.place(datacenter="Berlin", folder="/")
+
+
+def test_a_machine_of_the_agent_manager_does_not_count_as_running() -> None:
+    owner = SimpleNamespace(extensionKey="com.vmware.vim.eam")
+    assert machine_power({"runtime.powerState": "poweredOn", "config.managedBy": owner}) == "poweredOff"
+
+
+def test_any_other_machine_is_what_it_says() -> None:
+    owner = SimpleNamespace(extensionKey="com.example.backup")
+    assert machine_power({"runtime.powerState": "poweredOn", "config.managedBy": owner}) == "poweredOn"
+    assert machine_power({"runtime.powerState": "suspended"}) == "suspended"
+    assert machine_power({}) is None
