@@ -79,13 +79,23 @@ class GroupCommit:
 
         :raises OSError: there is no folder of status files; nothing was done.
         """
+        together = len(hosts) > _ONE_BY_ONE and time.monotonic() >= self._not_together_before
+        # One open folder of each file system that a boot tree lies on, opened before anything was written there, so
+        # that a write that fails on the way is reported.
+        trees: dict[int, int] = {}
         folder = open_folder(self._status_dir)
         try:
             for host in hosts:
                 _attempt(host, _flip)
+                if together and host.tree >= 0 and trees.setdefault(os.fstat(host.tree).st_dev, host.tree) != host.tree:
+                    os.close(host.tree)
+                    host.tree = -1
             for host in hosts:
-                _attempt(host, _write, folder, self._gid)
-            self._sync(hosts, folder)
+                _attempt(host, _write, folder, self._gid, together)
+            if together:
+                self._sync_together(hosts, {**trees, os.fstat(folder).st_dev: folder}.values())
+            else:
+                self._sync_one_by_one(hosts)
             for host in hosts:
                 _attempt(host, _rename, folder)
             _attempt_for_all(hosts, os.fsync, folder)
@@ -94,24 +104,23 @@ class GroupCommit:
                 _close(host, folder)
             os.close(folder)
 
-    def _sync(self, hosts: t.Sequence[LocalBoot], folder: int) -> None:
+    def _sync_together(self, hosts: t.Sequence[LocalBoot], descriptors: t.Iterable[int]) -> None:
         begun = time.monotonic()
+        for descriptor in descriptors:
+            _attempt_for_all(hosts, sync_filesystem, descriptor)
+        took = time.monotonic() - begun
+        if took > self._each * len(hosts):
+            self._not_together_before = begun + took + took / _SHARE
+
+    def _sync_one_by_one(self, hosts: t.Sequence[LocalBoot]) -> None:
         if len(hosts) <= _ONE_BY_ONE:
             for host in hosts:
                 _attempt(host, _sync_one)
-        elif begun < self._not_together_before:
-            # Their waits overlap, and what one has brought to disk the next need not.
-            list(self._pool.map(lambda host: _attempt(host, _sync_one), hosts))
-            self._each += 0.3 * ((time.monotonic() - begun) / len(hosts) - self._each)
-        else:
-            # The boot tree may lie on a file system of its own. All of these were opened before anything was written,
-            # so that a write that fails on the way is reported.
-            trees = {os.fstat(host.tree).st_dev: host.tree for host in hosts if host.error is None}
-            for descriptor in {**trees, os.fstat(folder).st_dev: folder}.values():
-                _attempt_for_all(hosts, sync_filesystem, descriptor)
-            took = time.monotonic() - begun
-            if took > self._each * len(hosts):
-                self._not_together_before = begun + took + took / _SHARE
+            return
+        begun = time.monotonic()
+        # Their waits overlap, and what one has brought to disk the next need not.
+        list(self._pool.map(lambda host: _attempt(host, _sync_one), hosts))
+        self._each += 0.3 * ((time.monotonic() - begun) / len(hosts) - self._each)
 
 
 def _attempt_for_all(hosts: t.Sequence[LocalBoot], step: t.Callable[[int], None], descriptor: int) -> None:
@@ -148,10 +157,14 @@ def _flip(host: LocalBoot) -> None:
         raise
 
 
-def _write(host: LocalBoot, folder: int, gid: int | None) -> None:
+def _write(host: LocalBoot, folder: int, gid: int | None, together: bool) -> None:
     if host.status is not None:
         host.temporary = temporary_name(os.path.basename(host.paths.status))
         host.file = create_file(host.temporary, folder, host.status, 0o644, gid)
+        if together:
+            # Whoever brings all to disk needs no descriptor of each: there may be hundreds.
+            os.close(host.file)
+            host.file = -1
 
 
 def _sync_one(host: LocalBoot) -> None:
