@@ -48,11 +48,13 @@ class LocalBoot:
     """One host that is to boot from its disk, and what its status file is to say.
 
     :ivar status: contents of the status file; None: it is right already, and only has to be safe.
+    :ivar replaced: the status file as it was, open; taken over and closed. -1: there is none.
     :ivar error: why it was not done; None: it is on disk. The link may have been changed, the status has not.
     """
 
     paths: HostPaths
     status: bytes | None
+    replaced: int = -1
     error: OSError | None = None
     tree: int = -1
     file: int = -1
@@ -83,7 +85,11 @@ class GroupCommit:
         # One open folder of each file system that a boot tree lies on, opened before anything was written there, so
         # that a write that fails on the way is reported.
         trees: dict[int, int] = {}
-        folder = open_folder(self._status_dir)
+        try:
+            folder = open_folder(self._status_dir)
+        except OSError:
+            _close_all(host.replaced for host in hosts if host.replaced >= 0)
+            raise
         try:
             for host in hosts:
                 _attempt(host, _flip)
@@ -103,6 +109,9 @@ class GroupCommit:
             for host in hosts:
                 _close(host, folder)
             os.close(folder)
+            # Whoever closes a file that has lost its name waits until its place is given back, which takes longer than
+            # all else. Nobody has to wait for that.
+            self._pool.submit(_close_all, [host.replaced for host in hosts if host.replaced >= 0])
 
     def _sync_together(self, hosts: t.Sequence[LocalBoot], descriptors: t.Iterable[int]) -> None:
         begun = time.monotonic()
@@ -178,6 +187,11 @@ def _rename(host: LocalBoot, folder: int) -> None:
     if host.temporary:
         os.rename(host.temporary, os.path.basename(host.paths.status), src_dir_fd=folder, dst_dir_fd=folder)
         host.temporary = ""
+
+
+def _close_all(descriptors: t.Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _close(host: LocalBoot, folder: int) -> None:
