@@ -48,11 +48,13 @@ class LocalBoot:
     """One host that is to boot from its disk, and what its status file is to say.
 
     :ivar status: contents of the status file; None: it is right already, and only has to be safe.
+    :ivar replaced: the status file as it was, open; taken over and closed. -1: there is none.
     :ivar error: why it was not done; None: it is on disk. The link may have been changed, the status has not.
     """
 
     paths: HostPaths
     status: bytes | None
+    replaced: int = -1
     error: OSError | None = None
     tree: int = -1
     file: int = -1
@@ -79,13 +81,27 @@ class GroupCommit:
 
         :raises OSError: there is no folder of status files; nothing was done.
         """
-        folder = open_folder(self._status_dir)
+        together = len(hosts) > _ONE_BY_ONE and time.monotonic() >= self._not_together_before
+        # One open folder of each file system that a boot tree lies on, opened before anything was written there, so
+        # that a write that fails on the way is reported.
+        trees: dict[int, int] = {}
+        try:
+            folder = open_folder(self._status_dir)
+        except OSError:
+            _close_all(host.replaced for host in hosts if host.replaced >= 0)
+            raise
         try:
             for host in hosts:
                 _attempt(host, _flip)
+                if together and host.tree >= 0 and trees.setdefault(os.fstat(host.tree).st_dev, host.tree) != host.tree:
+                    os.close(host.tree)
+                    host.tree = -1
             for host in hosts:
-                _attempt(host, _write, folder, self._gid)
-            self._sync(hosts, folder)
+                _attempt(host, _write, folder, self._gid, together)
+            if together:
+                self._sync_together(hosts, {**trees, os.fstat(folder).st_dev: folder}.values())
+            else:
+                self._sync_one_by_one(hosts)
             for host in hosts:
                 _attempt(host, _rename, folder)
             _attempt_for_all(hosts, os.fsync, folder)
@@ -93,25 +109,27 @@ class GroupCommit:
             for host in hosts:
                 _close(host, folder)
             os.close(folder)
+            # Whoever closes a file that has lost its name waits until its place is given back, which takes longer than
+            # all else. Nobody has to wait for that.
+            self._pool.submit(_close_all, [host.replaced for host in hosts if host.replaced >= 0])
 
-    def _sync(self, hosts: t.Sequence[LocalBoot], folder: int) -> None:
+    def _sync_together(self, hosts: t.Sequence[LocalBoot], descriptors: t.Iterable[int]) -> None:
         begun = time.monotonic()
+        for descriptor in descriptors:
+            _attempt_for_all(hosts, sync_filesystem, descriptor)
+        took = time.monotonic() - begun
+        if took > self._each * len(hosts):
+            self._not_together_before = begun + took + took / _SHARE
+
+    def _sync_one_by_one(self, hosts: t.Sequence[LocalBoot]) -> None:
         if len(hosts) <= _ONE_BY_ONE:
             for host in hosts:
                 _attempt(host, _sync_one)
-        elif begun < self._not_together_before:
-            # Their waits overlap, and what one has brought to disk the next need not.
-            list(self._pool.map(lambda host: _attempt(host, _sync_one), hosts))
-            self._each += 0.3 * ((time.monotonic() - begun) / len(hosts) - self._each)
-        else:
-            # The boot tree may lie on a file system of its own. All of these were opened before anything was written,
-            # so that a write that fails on the way is reported.
-            trees = {os.fstat(host.tree).st_dev: host.tree for host in hosts if host.error is None}
-            for descriptor in {**trees, os.fstat(folder).st_dev: folder}.values():
-                _attempt_for_all(hosts, sync_filesystem, descriptor)
-            took = time.monotonic() - begun
-            if took > self._each * len(hosts):
-                self._not_together_before = begun + took + took / _SHARE
+            return
+        begun = time.monotonic()
+        # Their waits overlap, and what one has brought to disk the next need not.
+        list(self._pool.map(lambda host: _attempt(host, _sync_one), hosts))
+        self._each += 0.3 * ((time.monotonic() - begun) / len(hosts) - self._each)
 
 
 def _attempt_for_all(hosts: t.Sequence[LocalBoot], step: t.Callable[[int], None], descriptor: int) -> None:
@@ -148,10 +166,14 @@ def _flip(host: LocalBoot) -> None:
         raise
 
 
-def _write(host: LocalBoot, folder: int, gid: int | None) -> None:
+def _write(host: LocalBoot, folder: int, gid: int | None, together: bool) -> None:
     if host.status is not None:
         host.temporary = temporary_name(os.path.basename(host.paths.status))
         host.file = create_file(host.temporary, folder, host.status, 0o644, gid)
+        if together:
+            # Whoever brings all to disk needs no descriptor of each: there may be hundreds.
+            os.close(host.file)
+            host.file = -1
 
 
 def _sync_one(host: LocalBoot) -> None:
@@ -165,6 +187,11 @@ def _rename(host: LocalBoot, folder: int) -> None:
     if host.temporary:
         os.rename(host.temporary, os.path.basename(host.paths.status), src_dir_fd=folder, dst_dir_fd=folder)
         host.temporary = ""
+
+
+def _close_all(descriptors: t.Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _close(host: LocalBoot, folder: int) -> None:

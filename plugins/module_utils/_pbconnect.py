@@ -407,7 +407,8 @@ class Pbconnect:
                 if begun:
                     self._commit.run([local_boot for _number, _ack, local_boot in begun])
             except OSError as exc:
-                return [exc if outcome is None else outcome for outcome in outcomes]
+                for _number, _ack, local_boot in begun:
+                    local_boot.error = exc
         for number, ack, local_boot in begun:
             outcomes[number] = ack if local_boot.error is None else local_boot.error
         return [outcome for outcome in outcomes if outcome is not None]
@@ -431,7 +432,13 @@ class Pbconnect:
         if notification.mac is not None and notification.mac != mac:
             raise Rejected("malformed", f"{notification.mac} is not the MAC address that this kickstart is for", name)
         with _Opened(paths.status) as record:
-            document = record.document()
+            ack, status = self._decide(name, install, record.document(), report)
+            return ack, LocalBoot(paths, status, record.detach())
+
+    @staticmethod
+    def _decide(name: str, install: Install, document: object, report: Report) -> tuple[Ack, bytes | None]:
+        """What a report that counts makes of a host's status; None: it says so already."""
+        notification = report.notification
         before = None if document is None else Status.from_json(document)
         if before is None or before.install != install.install:
             raise Rejected("forbidden", "the token's install is not the host's present one", name)
@@ -449,8 +456,7 @@ class Pbconnect:
             raise Rejected(code, str(refused), name) from refused
         duplicate = after is before
         # A duplicate only has to be safe: the writer may have been killed between rename and sync.
-        local_boot = LocalBoot(paths, None if duplicate else dump_json(after.to_json()))
-        return Ack(name, after.stage, after.mode, duplicate), local_boot
+        return Ack(name, after.stage, after.mode, duplicate), None if duplicate else dump_json(after.to_json())
 
     def _check_token(self, name: str, document: object, report: Report) -> tuple[Install, str]:
         """The host's install, and the MAC address whose kickstart the token was in."""
@@ -558,6 +564,11 @@ class _Opened:
     def __exit__(self, *_exception: object) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
+
+    def detach(self) -> int:
+        """The descriptor, which somebody else closes now; -1: there is no such file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        return descriptor
 
     def document(self) -> dict[str, t.Any] | None:
         """:raises StoreError: it is not a JSON object of ours."""

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Try to make pbconnect lose something: ``python tests/faults/pbconnect.py [rounds]``, 200 rounds without a number.
+"""Try to make pbconnect lose something: ``python tests/faults/pbconnect.py [rounds [campaign ...]]``.
 
-What is done is in tests/support/pbconnect_faults.py; a short form of it is among the tests. The campaign with a full
-disk mounts a tmpfs of 2 MiB and needs root; the others run as anyone.
+200 rounds without a number (a quarter of them for two_controllers), all campaigns (killed, disk_full, two_controllers)
+without a name. What is done is in tests/support/pbconnect_faults.py; a short form of it is among the tests. The
+campaign with a full disk mounts a tmpfs of 2 MiB and needs root; the others run as anyone.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / ".lab" / "collections"))
 
 
-def main(rounds: int) -> int:
+def main(rounds: int, campaigns: list[str]) -> int:
     """Run the campaigns, print what they counted; return the exit code."""
     from ansible_collections.pxemanager.esxi.tests.support import pbconnect_faults as faults
 
     print(faults.HEAD, flush=True)
     good = True
-    for name in ("killed", "disk_full", "two_controllers"):
+    for name in campaigns or ["killed", "disk_full", "two_controllers"]:
         if name == "disk_full" and os.geteuid() != 0:
             print("disk full: left out, it needs root")
             continue
@@ -48,4 +49,4 @@ def main(rounds: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if sys.argv[1:] else 200))
+    sys.exit(main(int(sys.argv[1]) if sys.argv[1:] else 200, sys.argv[2:]))

@@ -269,8 +269,10 @@ def killed(folder: pathlib.Path, rounds: int, hosts: int = 12, seed: int = 1) ->
         machines = armed(site, hosts, number)
         service.start()
         with running(machines, port) as futures:
+            before = service.kills
             while not all(future.done() for future in futures):
-                time.sleep(moments.uniform(0, 0.12))
+                # Longer with each kill, so that a slow machine gets on as well.
+                time.sleep(moments.uniform(0, 0.12) * (1 + (service.kills - before) / 4))
                 service.kill()
                 figures.look(site.layout, machines)
                 service.start()

@@ -162,7 +162,7 @@ def _exchange(port: int, sent: bytes) -> str:
         with contextlib.suppress(OSError):
             connection.sendall(sent)
         # What is torn off is waited for by the service, not by us.
-        connection.settimeout(0.05)
+        connection.settimeout(0.1)
         try:
             answer = connection.recv(65536)
         except TimeoutError:

@@ -58,8 +58,10 @@ _Handler = t.Callable[[web.Request], t.Awaitable[web.StreamResponse]]
 
 # Threads for what is not a notification, or has to wait for a lock. More of them would mostly wait for each other.
 _WORKERS = 8
-# So many notifications are brought to disk together, those that came while the last ones were on their way.
-_TOGETHER = 64
+# So many notifications at most are brought to disk together: those that came while the last ones were on their way. Two
+# such groups may be under way, so that one is prepared while the other waits for the disk.
+_TOGETHER = 128
+_WRITERS = 2
 # Seconds.
 _BODY_TIMEOUT = 15.0
 _KEEPALIVE = 30.0
@@ -149,9 +151,9 @@ class Service:
         self._pool = concurrent.futures.ThreadPoolExecutor(_WORKERS, "disk")
         self._problems: frozenset[tuple[str, str]] = frozenset()
         self._throttle = Throttle(_REFUSALS, _REFUSALS_SECONDS)
-        self._writer = concurrent.futures.ThreadPoolExecutor(1, "notify")
+        self._writer = concurrent.futures.ThreadPoolExecutor(_WRITERS, "notify")
         self._reports: collections.deque[tuple[Report, asyncio.Future[Ack | Exception]]] = collections.deque()
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: set[asyncio.Task[None]] = set()
 
     def application(self) -> web.Application:
         application = web.Application(client_max_size=MAX_BODY, middlewares=[self._watch.noticed, self._errors])
@@ -258,8 +260,8 @@ class Service:
         """As :meth:`Pbconnect.notify`, together with the notifications that arrive at the same time."""
         future: asyncio.Future[Ack | Exception] = asyncio.get_running_loop().create_future()
         self._reports.append((report, future))
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write())
+        if len(self._writing) < _WRITERS:
+            self._writing.add(asyncio.get_running_loop().create_task(self._write()))
         outcome = await future
         if isinstance(outcome, LockTimeout):
             # A module is at this host: waiting for it must not hold up the others.
@@ -287,7 +289,8 @@ class Service:
                     if not future.done():
                         future.set_result(outcome)
         finally:
-            self._writing = None
+            # In the same step as the last look at what has come: whatever comes next finds a place free.
+            self._writing.discard(t.cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _healthz(self, request: web.Request) -> web.Response:
         healthy = await self._on_disk(self._pbconnect.healthy)

@@ -509,6 +509,20 @@ def test_all_links_are_on_disk_before_a_status_gets_its_name(
     assert seen == [*["rename boot"] * 6, "sync all", *names, "sync status"]
 
 
+def test_no_descriptor_is_left_open(site: Site, pbconnect: Pbconnect) -> None:
+    reports = list(rack(site, 20).values())
+    before = len(os.listdir("/proc/self/fd"))
+    pbconnect.notify_all(reports)
+    pbconnect.notify_all(reports[:3])
+    pbconnect.notify_all([dataclasses.replace(report, client="10.0.0.1") for report in reports])
+    site.layout.status_dir.rename(site.root / "away")
+    assert not any(isinstance(outcome, Ack) for outcome in pbconnect.notify_all(reports))
+    (site.root / "away").rename(site.layout.status_dir)
+    # Files that were replaced are closed by somebody else, a little later.
+    pbconnect._commit._pool.shutdown(wait=True)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 @pytest.mark.parametrize("sync", ["sync_filesystem", "fsync"])
 def test_when_the_sync_of_all_fails_none_is_acknowledged(
     site: Site, pbconnect: Pbconnect, sync: str, monkeypatch: pytest.MonkeyPatch
