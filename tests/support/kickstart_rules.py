@@ -357,7 +357,9 @@ def _rule_part(command: CommandLine) -> Broken:
     yield from _rule_target(command, "--ondisk", "--onfirstdisk")
 
 
-_HASHES = r"\$6\$(?:rounds=[0-9]{1,9}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}|\$1\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}"
+_HASHES = (
+    r"\$6\$(?:rounds=[0-9]{1,9}\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}|\$1\$[./A-Za-z0-9]{1,8}\$[./A-Za-z0-9]{22}"
+)
 _DES_HASH = r"[./A-Za-z0-9]{13}"
 
 

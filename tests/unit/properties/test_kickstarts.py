@@ -1,0 +1,618 @@
+# Copyright (c) 2026 The pxemanager.esxi authors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kickstarts of any definition: refused with a clear sentence, or good by the installer's rules and as asked for.
+
+Every text is rendered with the role's template by the action's own code. What the post actions and scripts do is seen
+by running the sections: stand-ins record their arguments, so that text which stops to be data shows.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import types
+
+import pytest
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+
+from ansible_collections.pxemanager.esxi.plugins.action import esxi_kickstart
+from ansible_collections.pxemanager.esxi.plugins.module_utils._fields import show
+from ansible_collections.pxemanager.esxi.plugins.module_utils._hosts import parse_hosts
+from ansible_collections.pxemanager.esxi.plugins.module_utils._kickstart import Deadlines
+from ansible_collections.pxemanager.esxi.tests.support.kickstart_rules import check, read
+
+BUSYBOX = shutil.which("busybox")
+HASH = f"$6$saltsalt${'a' * 86}"
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+
+def bounded(examples):
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=SLOW,
+        # A failure is reported as it is found: making it smaller takes minutes.
+        phases=[Phase.explicit, Phase.generate],
+    )
+
+
+# --- from a definition to its kickstarts ------------------------------------------------------------------------------
+
+
+def _no_needle(*_arguments):
+    raise AnsibleError("the play has no template of that name")
+
+
+def template():
+    loader = DataLoader()
+    loader.set_basedir("/nowhere")
+    action = types.SimpleNamespace(_loader=loader, _templar=Templar(loader=loader), _find_needle=_no_needle)
+    return esxi_kickstart._Template(action, "ks.cfg.j2", {})
+
+
+TEMPLATE = template()
+
+
+def render(definition):
+    """(host, {mac: kickstart}, sentences): either there are kickstarts or there are sentences."""
+    parsed = parse_hosts([definition])
+    if parsed.errors:
+        assert not parsed.hosts
+        return None, {}, [sentence for sentences in parsed.errors.values() for sentence in sentences]
+    (host,) = parsed.hosts.values()
+    try:
+        hashed = esxi_kickstart._password_hash(
+            host, {"root_passwords": None, "root_password": None, "root_password_hash": HASH}
+        )
+        return host, TEMPLATE.render(host, hashed, Deadlines()), []
+    except esxi_kickstart._NotRendered as reason:
+        return host, {}, reason.reasons
+
+
+# --- what the definition asks for, in this file's own words -----------------------------------------------------------
+
+
+def true(value):
+    return value is True or str(value).strip().lower() in ("true", "yes", "on", "1", "y", "t")
+
+
+def many(value):
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def mac_of(value):
+    digits = re.sub("[^0-9a-f]", "", value.lower())
+    return ":".join(digits[place : place + 2] for place in range(0, 12, 2))
+
+
+def first(option, value):
+    return {option: ",".join(many(value)) or None}
+
+
+def mask_of(prefix):
+    bits = "1" * prefix + "0" * (32 - prefix)
+    return ".".join(str(int(bits[place : place + 8], 2)) for place in range(0, 32, 8))
+
+
+def expected_commands(definition):
+    """[(name, words, options)] of all commands, in the order in which they must come."""
+    network, disk = definition["network"], definition["disk"]
+    kickstart = {key: value for key, value in (definition.get("kickstart") or {}).items() if value is not None}
+    command = kickstart.get("command", "install")
+    fresh = command != "upgrade"
+    lines = [("vmaccepteula", [], {})]
+    lines.extend((word, [], {}) for word in ("paranoid", "dryrun") if true(kickstart.get(word)))
+    if fresh:
+        lines.append(("rootpw", [HASH], {"--iscrypted": None}))
+    overwrite = {"--overwritevmfs": None} if disk.get("existing_vmfs") == "overwrite" else {}
+    cleared = kickstart.get("clearpart")
+    if cleared is not None:
+        options = {}
+        for key, option in (("drives", "--drives"), ("ignore_drives", "--ignoredrives"), ("first", "--firstdisk")):
+            if cleared.get(key) is not None:
+                options = first(option, cleared[key])
+        lines.append(("clearpart", [], {**(options or {"--alldrives": None}), **overwrite}))
+    if disk.get("device") is not None:
+        options = {"--disk": disk["device"]}
+    elif disk.get("first") is not None:
+        options = first("--firstdisk", disk["first"])
+    else:
+        options = {"--diskBootedFrom": None}
+    options.update(overwrite)
+    if disk.get("existing_vmfs") == "preserve":
+        options["--preservevmfs"] = None
+    if disk.get("create_vmfs") is not None and not true(disk["create_vmfs"]):
+        options["--novmfsondisk"] = None
+    for place, key, option in (
+        (disk, "overwrite_vsan", "--overwritevsan"),
+        (disk, "ignore_ssd", "--ignoressd"),
+        (disk, "force_unsupported", "--forceunsupportedinstall"),
+        (kickstart, "force_migrate", "--forcemigrate"),
+        (kickstart, "save_bootbank", "--savebootbank"),
+    ):
+        if true(place.get(key)) and (fresh or key != "force_unsupported"):
+            options[option] = None
+    lines.append((command, [], options))
+    if fresh:
+        for partition in kickstart.get("partitions", ()):
+            if partition.get("disk") is not None:
+                options = {"--ondisk": partition["disk"]}
+            else:
+                options = first("--onfirstdisk", partition["first"])
+            lines.append(("part", [partition["name"]], options))
+        lines.append(("network", [], expected_network(definition, network)))
+        if "keyboard" in kickstart:
+            lines.append(("keyboard", [kickstart["keyboard"]], {}))
+        if "serial_number" in kickstart:
+            lines.append(("serialnum", [], {"--esx": kickstart["serial_number"]}))
+    for line in many(kickstart.get("extra_commands", [])):
+        words = shlex.split(line)
+        options = (word.partition("=") for word in words[1:] if word.startswith("--"))
+        lines.append(
+            (
+                words[0],
+                [word for word in words[1:] if not word.startswith("--")],
+                {name: value if equals else None for name, equals, value in options},
+            )
+        )
+    lines.append(("reboot", [], {"--noeject": None} if true(kickstart.get("no_eject")) else {}))
+    return lines
+
+
+def expected_network(definition, network):
+    nic = network.get("nic") or definition["macs"][0]
+    options = {
+        "--bootproto": network.get("bootproto") or "static",
+        "--device": nic if nic.startswith("vmnic") else mac_of(nic),
+        "--addvmportgroup": str(int(true(network.get("vm_portgroup")))),
+    }
+    if options["--bootproto"] == "static":
+        address, _slash, prefix = network["address"].partition("/")
+        options.update({"--ip": address, "--netmask": mask_of(int(prefix)) if prefix else network["netmask"]})
+        options["--hostname"] = definition["name"].lower()
+        if network.get("gateway") is not None:
+            options["--gateway"] = network["gateway"]
+        if network.get("nameservers"):
+            options["--nameserver"] = ",".join(many(network["nameservers"]))
+    if int(network.get("vlan") or 0):
+        options["--vlanid"] = str(int(network["vlan"]))
+    if true(network.get("nodns")):
+        options["--nodns"] = None
+    return options
+
+
+def assert_good(definition, texts):
+    """The installer takes it, and it says what the definition says and no more."""
+    extra = many((definition.get("kickstart") or {}).get("extra_commands") or [])
+    assert list(texts) == [mac_of(mac) for mac in many(definition["macs"])]
+    for text in texts.values():
+        assert check(text, unknown=[line.rstrip() for line in extra]) == []
+        kickstart = read(text)
+        found = [(line.words[0], list(line.arguments), dict(line.options)) for line in kickstart.commands]
+        assert found == expected_commands(definition)
+        assert [script.opening.name for script in kickstart.scripts] == ["%pre", "%post", "%firstboot"]
+
+
+# --- strategies -------------------------------------------------------------------------------------------------------
+
+NASTY = (
+    *(
+        "\n",
+        "\n\n",
+        "\t",
+        "\r",
+        "\x00",
+        "\x1b[2J",
+        "\x0b",
+        "\x0c",
+        "\x7f",
+        "\x85",
+        "\u2028",
+        "\u00e9",
+        "\U0001f4a5",
+        "\ud800",
+    ),
+    *("'", '"', "\\", "\\\n", "`touch pwned`", "$(touch pwned)", "${HOME}", "$0", "$", "!", "#", "~", "*", "?", "[a"),
+    *("'; touch pwned; '", "; touch pwned", "&& touch pwned", "| touch pwned", "> pwned", "\ntouch pwned\n", "&"),
+    *("%firstboot", "\n%firstboot --interpreter=busybox\n", "\n%pre\n", "%post", "\n%include /tmp/x\n", "%", "%s%d"),
+    *("PB_END", "\nPB_END\n", "|", "\n|", "\n|PB_END\n", "<<'PB_END'\n", "<<E\n", "EOF"),
+    *("{{ 7 * 7 }}", "{% raw %}", "{% endraw %}", "{#", "#}", "\nreboot\n", "install --alldrives", "--overwritevmfs"),
+    *(" ", "  ", "-", "--", "=", ",", "/", "..", "a", "Z", "9", "A" * 5000, "\nrootpw x\n", "a.example.com"),
+)
+hostile_text = st.lists(st.sampled_from(NASTY) | st.text(max_size=4), min_size=1, max_size=4).map("".join)
+hostile_value = st.one_of(
+    hostile_text,
+    st.integers(),
+    st.sampled_from([10**5000, -1, 0, 2**63, 1.5, float("nan"), True, False, b"a\nb", [], {}, [None], [["a"]]]),
+    st.lists(hostile_text, max_size=2),
+    st.dictionaries(hostile_text, hostile_text, max_size=2),
+)
+
+
+def fully(pattern):
+    return st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True)
+
+
+def maybe(**options):
+    return st.fixed_dictionaries({}, optional=options)
+
+
+label = fully("[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?")
+dns_name = st.builds("{}.{}.example.com".format, label, label)
+octet = st.integers(0, 255)
+host_octet = st.integers(1, 254)
+address = st.builds("10.{}.{}.{}".format, octet, octet, host_octet)
+unicast = st.lists(st.integers(0, 255), min_size=5, max_size=5).map(
+    lambda rest: "02:" + ":".join(f"{number:02x}" for number in rest)
+)
+disk_name = fully(r"(/vmfs/devices/disks/)?[A-Za-z0-9][A-Za-z0-9._:+-]{0,30}")
+first_word = st.sampled_from(["local", "remote", "usb", "LOGICAL VOLUME", "ST3120814A"]) | fully(
+    r"[A-Za-z0-9]([A-Za-z0-9 ._+/-]{0,14}[A-Za-z0-9._+/-])?"
+)
+first_words = st.lists(first_word, max_size=3) | first_word
+serial = fully("[0-9A-Z]{5}(-[0-9A-Z]{5}){4}")
+# Every character that a name or a value may have: those that mean something to a shell among them.
+object_name = fully(r"[A-Za-z0-9][A-Za-z0-9 ._:/+@#()&,=-]{0,30}")
+switch = fully(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}")
+depot = fully(r"(https?://[A-Za-z0-9]|/vmfs/volumes/)[A-Za-z0-9._~:/?#@!&()*+,;=%-]{0,40}")
+plain = fully(r"[!#-&(-\[\]-_a-~]([ !#-&(-\[\]-_a-~]{0,30}[!#-&(-\[\]-_a-~])?")
+flag = st.booleans()
+
+
+@st.composite
+def networks(draw, macs):
+    network = draw(maybe(vlan=st.integers(0, 4094), vm_portgroup=flag, nodns=flag))
+    network.update(draw(maybe(nic=st.sampled_from([*macs, "vmnic0", "vmnic31"]))))
+    if draw(st.integers(0, 3)) == 0:
+        network["bootproto"] = "dhcp"
+        return {**network, **draw(maybe(address=address.map("{}/24".format)))}
+    own, other = draw(st.lists(host_octet, min_size=2, max_size=2, unique=True))
+    base = draw(st.builds("10.{}.{}".format, octet, octet))
+    if draw(flag):
+        network["address"] = f"{base}.{own}/{draw(st.sampled_from([8, 16, 24]))}"
+    else:
+        network.update(address=f"{base}.{own}", netmask=draw(st.sampled_from(["255.255.255.0", "255.0.0.0"])))
+    extra = {"gateway": st.just(f"{base}.{other}"), "nameservers": st.lists(address, max_size=2)}
+    return {**network, **draw(maybe(**extra, bootproto=st.just("static"), boot_address=st.just(f"{base}.{own}")))}
+
+
+extra_command = st.builds(
+    "{} {}".format,
+    st.sampled_from(["%include", "include"]),
+    fully(r"/tmp/[A-Za-z0-9._/-]{1,20}"),
+) | st.builds("future{} --option={}".format, fully("[a-z]{0,5}"), fully("[A-Za-z0-9,._-]{1,10}"))
+
+
+@st.composite
+def shell_scripts(draw):
+    """(script, [the arguments of the stand-in ``report``]): any text that a script may hold, in quotes of some kind."""
+    pieces = [piece for piece in NASTY if re.fullmatch(r"[\n\t -~]*", piece) and "overwritevmfs" not in piece]
+    lines, calls = [], []
+    for _number in range(draw(st.integers(1, 3))):
+        text = "".join(draw(st.lists(st.sampled_from(pieces), min_size=1, max_size=4)))
+        form = draw(st.sampled_from(["word", "here"]))
+        if form == "here" and "E_N_D" not in text:
+            # A command's output loses its newlines at the end: the x keeps them.
+            lines.append(f"report \"$(cat <<'E_N_D'\n{text}x\nE_N_D\n)\"")
+            calls.append(["report", text + "x"])
+        else:
+            lines.append(f"report {shlex.quote(text)}")
+            calls.append(["report", text])
+    return "\n".join(lines) + draw(st.sampled_from(["", "\n", "\n\n"])), calls
+
+
+def esxcli(*words):
+    return ["esxcli", *words]
+
+
+def advanced_call(option, value):
+    kind = "int" if isinstance(value, int) else "string"
+    return esxcli("system", "settings", "advanced", "set", f"--option={option}", f"--{kind}-value={value}")
+
+
+def vim(*verbs):
+    return [["vim-cmd", f"hostsvc/{verb}"] for verb in verbs]
+
+
+def word(value):
+    return str(value).lower()
+
+
+def on_off(value, long):
+    return f"--{long}={word(value)}"
+
+
+@st.composite
+def ssh_action(draw):
+    value = {"state": draw(st.sampled_from(["enabled", "disabled"])), **draw(maybe(suppress_warning=flag, shell=flag))}
+    calls = vim("enable_ssh", "start_ssh") if value["state"] == "enabled" else vim("stop_ssh", "disable_ssh")
+    if "shell" in value:
+        verbs = ("enable_esx_shell", "start_esx_shell") if value["shell"] else ("stop_esx_shell", "disable_esx_shell")
+        calls = calls + vim(*verbs)
+    if "suppress_warning" in value:
+        calls = [*calls, advanced_call("/UserVars/SuppressShellWarning", int(value["suppress_warning"]))]
+    return value, calls
+
+
+@st.composite
+def vswitch_action(draw):
+    value = {"name": draw(switch.filter(lambda name: name != "vSwitch0"))}
+    value.update(draw(maybe(uplinks=st.lists(fully("vmnic[0-9]{1,2}"), max_size=3), mtu=st.integers(1280, 9000))))
+    command = ("network", "vswitch", "standard")
+    name = f"--vswitch-name={value['name']}"
+    calls = [esxcli(*command, "add", name)]
+    if "mtu" in value:
+        calls.append(esxcli(*command, "set", name, f"--mtu={value['mtu']}"))
+    calls.extend(esxcli(*command, "uplink", "add", name, f"--uplink-name={nic}") for nic in value.get("uplinks", ()))
+    return value, calls
+
+
+@st.composite
+def portgroup_action(draw):
+    value = {"name": draw(object_name), "vswitch": draw(switch)}
+    value.update(draw(maybe(vlan=st.integers(0, 4095), state=st.sampled_from(["present", "absent"]))))
+    command = ("network", "vswitch", "standard", "portgroup")
+    both = (f"--portgroup-name={value['name']}", f"--vswitch-name={value['vswitch']}")
+    if value.get("state") == "absent":
+        return value, [esxcli(*command, "remove", *both)]
+    calls = [esxcli(*command, "add", *both)]
+    if "vlan" in value:
+        calls.append(esxcli(*command, "set", both[0], f"--vlan-id={value['vlan']}"))
+    return value, calls
+
+
+@st.composite
+def vmkernel_action(draw):
+    value = {"interface": draw(fully("vmk[0-9]{1,2}")), "portgroup": draw(object_name)}
+    value.update(draw(maybe(mtu=st.integers(1280, 9000), tags=st.lists(fully("[A-Za-z][A-Za-z0-9]{0,8}"), max_size=2))))
+    command, name = ("network", "ip", "interface"), f"--interface-name={value['interface']}"
+    more = [f"--mtu={value['mtu']}"] if "mtu" in value else []
+    calls = [esxcli(*command, "add", name, f"--portgroup-name={value['portgroup']}", *more)]
+    if draw(flag):
+        value.update(address=draw(address), netmask="255.255.252.0", **draw(maybe(gateway=address)))
+        gateway = [f"--gateway={value['gateway']}"] if "gateway" in value else []
+        words = (f"--ipv4={value['address']}", "--netmask=255.255.252.0", "--type=static", *gateway)
+        calls.append(esxcli(*command, "ipv4", "set", name, *words))
+    elif draw(flag):
+        value["dhcp"] = True
+        calls.append(esxcli(*command, "ipv4", "set", name, "--type=dhcp"))
+    calls.extend(esxcli(*command, "tag", "add", name, f"--tagname={tag}") for tag in value.get("tags", ()))
+    return value, calls
+
+
+@st.composite
+def vib_action(draw):
+    source, option = draw(st.sampled_from([("url", "--viburl"), ("depot", "--depot")]))
+    value = {source: draw(depot)}
+    flags = {"force": "--force", "no_signature_check": "--no-sig-check", "no_live_install": "--no-live-install"}
+    value.update(draw(maybe(vib_name=object_name, **dict.fromkeys(flags, flag))))
+    words = [f"{option}={value[source]}"]
+    if "vib_name" in value:
+        words.append(f"--vibname={value['vib_name']}")
+    words.extend(word for key, word in flags.items() if value.get(key))
+    return value, [esxcli("software", "vib", "install", *words)]
+
+
+@st.composite
+def firewall_action(draw):
+    value = {"ruleset": draw(fully("[A-Za-z][A-Za-z0-9_-]{0,10}")), **draw(maybe(enabled=flag))}
+    allowed = draw(st.lists(st.builds("10.{}.0.0/16".format, octet), max_size=2))
+    command, rule = ("network", "firewall", "ruleset"), f"--ruleset-id={value['ruleset']}"
+    calls = [esxcli(*command, "set", rule, on_off(value.get("enabled", True), "enabled"))]
+    if allowed:
+        value["allowed"] = allowed
+        calls.append(esxcli(*command, "set", rule, "--allowed-all=false"))
+        calls.extend(esxcli(*command, "allowedip", "add", rule, f"--ip-address={net}") for net in allowed)
+    return value, calls
+
+
+def scalar(values, call):
+    return values.map(lambda value: (value, call(value)))
+
+
+@st.composite
+def dns_action(draw):
+    servers = draw(st.lists(address, min_size=1, max_size=3))
+    search = draw(st.lists(dns_name, max_size=2))
+    calls = [esxcli("network", "ip", "dns", "server", "add", f"--server={server}") for server in servers]
+    calls.extend(esxcli("network", "ip", "dns", "search", "add", f"--domain={name}") for name in search)
+    return {"servers": servers, "search": search}, calls
+
+
+log_host = st.builds("{}://{}:{}".format, st.sampled_from(["udp", "tcp", "ssl"]), address | dns_name, host_octet)
+ADVANCED = fully(r"/[A-Za-z0-9]{1,8}([/.][A-Za-z0-9_-]{1,8}){1,2}")
+
+TYPED = {
+    "advanced": st.builds(
+        lambda option, value: ({"option": option, "value": value}, [advanced_call(option, value)]),
+        ADVANCED,
+        plain | st.integers(-(2**63), 2**63 - 1),
+    ),
+    "ceip": scalar(flag, lambda on: [advanced_call("/UserVars/HostClientCEIPOptIn", 1 if on else 2)]),
+    "certificates": scalar(st.just("regenerate"), lambda _value: [["generate-certificates"]]),
+    "component": st.builds(
+        lambda url, name: (
+            {"url": url, "component_name": name},
+            [esxcli("software", "component", "apply", f"--depot={url}", *([f"--component={name}"] if name else []))],
+        ),
+        depot,
+        st.none() | object_name,
+    ),
+    "dns": dns_action(),
+    "esx_shell": scalar(
+        st.sampled_from(["enabled", "disabled"]),
+        lambda state: (
+            vim("enable_esx_shell", "start_esx_shell")
+            if state == "enabled"
+            else vim("stop_esx_shell", "disable_esx_shell")
+        ),
+    ),
+    "firewall": firewall_action(),
+    "hostname": scalar(dns_name, lambda name: [esxcli("system", "hostname", "set", f"--fqdn={name}")]),
+    "image_profile": st.builds(
+        lambda url, name: (
+            {"url": url, "profile": name},
+            [esxcli("software", "profile", "update", f"--depot={url}", f"--profile={name}")],
+        ),
+        depot,
+        object_name,
+    ),
+    "ipv6": scalar(flag, lambda on: [esxcli("network", "ip", "set", on_off(on, "ipv6-enabled"))]),
+    "license": scalar(serial, lambda key: [["vim-cmd", "vimsvc/license", "--set", key]]),
+    "maintenance_mode": scalar(flag, lambda on: [esxcli("system", "maintenanceMode", "set", on_off(on, "enable"))]),
+    "ntp": st.builds(
+        lambda servers, on: (
+            {"servers": servers, "enabled": on},
+            [esxcli("system", "ntp", "set", *(f"--server={name}" for name in servers), on_off(on, "enabled"))],
+        ),
+        st.lists(address | dns_name, min_size=1, max_size=3),
+        flag,
+    ),
+    "portgroup": portgroup_action(),
+    "route": st.builds(
+        lambda third, gateway: (
+            {"network": f"10.{third}.0.0/16", "gateway": gateway},
+            [esxcli("network", "ip", "route", "ipv4", "add", f"--network=10.{third}.0.0/16", f"--gateway={gateway}")],
+        ),
+        octet,
+        address,
+    ),
+    "shell": shell_scripts(),
+    "ssh": ssh_action(),
+    "suppress_shell_warning": scalar(flag, lambda on: [advanced_call("/UserVars/SuppressShellWarning", int(on))]),
+    "syslog": st.lists(log_host, min_size=1, max_size=3).map(
+        lambda hosts: (
+            {"hosts": hosts},
+            [
+                esxcli("system", "syslog", "config", "set", f"--loghost={','.join(hosts)}"),
+                esxcli("network", "firewall", "ruleset", "set", "--ruleset-id=syslog", "--enabled=true"),
+                esxcli("system", "syslog", "reload"),
+            ],
+        )
+    ),
+    "vib": vib_action(),
+    "vmkernel": vmkernel_action(),
+    "vswitch": vswitch_action(),
+}
+
+
+@st.composite
+def actions(draw, kinds=tuple(TYPED)):
+    """(the post action as a definition has it, the calls that it must make)."""
+    kind = draw(st.sampled_from(kinds))
+    value, calls = draw(TYPED[kind])
+    common = maybe(name=object_name, ignore_errors=flag, timeout=st.integers(60, 86400))
+    return {kind: value, **draw(common)}, calls
+
+
+@st.composite
+def definitions(draw):
+    """A correct definition, with anything that one may have."""
+    macs = draw(st.lists(unicast, min_size=1, max_size=2, unique=True))
+    command = draw(st.sampled_from(["install", "install", "installorupgrade", "upgrade"]))
+    fresh, install = command != "upgrade", command == "install"
+    booted = {} if fresh else {"booted": st.just(True)}
+    target = draw(st.sampled_from(["device", "first", *booted]))
+    disk = draw(st.fixed_dictionaries({target: {"device": disk_name, "first": first_words, **booted}[target]}))
+    rules = {"force_unsupported": flag}
+    if fresh:
+        rules.update(existing_vmfs=st.sampled_from(["refuse", "overwrite"]), overwrite_vsan=flag)
+    if install:
+        rules.update(existing_vmfs=st.sampled_from(["refuse", "overwrite", "preserve"]), create_vmfs=flag)
+        if target == "first":
+            rules["ignore_ssd"] = flag
+    disk.update(draw(maybe(**rules)))
+    some_disks = st.lists(disk_name, min_size=1, max_size=3)
+    where = st.sampled_from(["disk", "first"]).flatmap(
+        lambda key: st.fixed_dictionaries({key: disk_name if key == "disk" else first_words})
+    )
+    partition = st.builds(lambda name, on: {"name": name, **on}, fully("[A-Za-z0-9][A-Za-z0-9._-]{0,20}"), where)
+    options = {
+        "partitions": st.lists(partition, max_size=3),
+        "keyboard": st.sampled_from(["US Default", "German", "Swiss French"]),
+        "serial_number": serial,
+        "dryrun": flag,
+        "no_eject": flag,
+        "post_timeout": st.integers(1, 86400),
+        "post_ignore_failure": flag,
+        **{name: shell_scripts().map(lambda made: made[0]) for name in ("pre", "post", "firstboot")},
+        **({} if install else {"force_migrate": flag}),
+        **({} if fresh else {"save_bootbank": flag}),
+    }
+    if install:
+        options["clearpart"] = st.one_of(
+            st.fixed_dictionaries({"drives": some_disks}),
+            st.just({"all_drives": True}),
+            st.fixed_dictionaries({"ignore_drives": some_disks}),
+            st.fixed_dictionaries({"first": first_words}),
+        )
+    # Unknown commands are fatal where it is set.
+    options.update({"paranoid": flag} if draw(flag) else {"extra_commands": st.lists(extra_command, max_size=3)})
+    return {
+        "name": draw(dns_name),
+        "macs": macs,
+        "network": draw(networks(macs)),
+        "image": "esxi-8.0.3",
+        "disk": disk,
+        "kickstart": {"command": command, **draw(maybe(**options))},
+        "post_actions": [action for action, _calls in draw(st.lists(actions(), max_size=4))],
+    }
+
+
+# --- texts ------------------------------------------------------------------------------------------------------------
+
+
+@given(definitions())
+@bounded(120)
+def test_a_correct_definition_gives_a_good_kickstart(definition):
+    _host, texts, sentences = render(copy.deepcopy(definition))
+    assert sentences == []
+    assert_good(definition, texts)
+
+
+def places(value, path=()):
+    """The way to everything below ``value``."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield (*path, key)
+        yield from places(item, (*path, key))
+
+
+@given(definitions(), st.data())
+@bounded(150)
+def test_anything_else_is_refused_in_clear_words_or_is_good(definition, data):
+    broken = copy.deepcopy(definition)
+    path = data.draw(st.sampled_from(list(places(broken))))
+    parent = broken
+    for key in path[:-1]:
+        parent = parent[key]
+    parent[path[-1]] = data.draw(hostile_value)
+    # A number may have more digits than Python would print.
+    note(f"{path}: {show(parent[path[-1]])}")
+    host, texts, sentences = render(copy.deepcopy(broken))
+    if texts:
+        assert_good(broken, texts)
+        assert host is not None
+        return
+    assert sentences
+    name = show(broken["name"])[1:-1].lower()
+    option = path[0]
+    for sentence in sentences:
+        assert re.fullmatch("[ -~]{10,800}", sentence), sentence
+        assert sentence.startswith((f"{definition['name']}: ", f"{name}: ", "hosts[0]: ")), sentence
+        assert option in sentence or "line " in sentence, sentence
+    # A list or a mapping may hold several mistakes, and a line of a script may break several rules.
+    if not isinstance(parent[path[-1]], (list, dict)) and "line " not in sentences[0]:
+        assert len(sentences) == 1, "one mistake, one sentence"
