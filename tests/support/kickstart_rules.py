@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import typing as t
 
-__all__ = ["MOST_COMMANDS", "CommandLine", "Kickstart", "Script", "Violation", "check", "read"]
+__all__ = ["COMMANDS", "MOST_COMMANDS", "CommandLine", "Kickstart", "Script", "Violation", "check", "read"]
 
 MOST_COMMANDS = 256
 
@@ -225,6 +225,7 @@ _OPTIONS: dict[str, dict[str, _Option]] = {
     "paranoid": {},
     "%include": {},
 }
+COMMANDS = frozenset(_OPTIONS)
 _ARGUMENTS = {"rootpw": 1, "part": 1, "keyboard": 1, "%include": 1}
 _MORE_THAN_ONCE = ("part", "%include")
 _SPELLINGS = {"accepteula": "vmaccepteula", "partition": "part", "vmserialnum": "serialnum", "include": "%include"}
@@ -482,7 +483,7 @@ def _check_shell(script: Script) -> t.Iterator[Violation]:
             yield Violation("syntax", script.opening.number, f"{shell[0]} cannot read {script.opening.name}")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _shells() -> tuple[tuple[str, ...], ...]:
     """ESXi's shell is busybox's; dash is its relative, for machines without busybox. One of them must be there."""
     known = (("busybox", "sh"), ("dash",))

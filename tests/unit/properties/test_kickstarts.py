@@ -26,10 +26,11 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from ansible_collections.pxemanager.esxi.plugins.action import esxi_kickstart
+from ansible_collections.pxemanager.esxi.plugins.module_utils._actions import ACTION_TYPES
 from ansible_collections.pxemanager.esxi.plugins.module_utils._fields import show
 from ansible_collections.pxemanager.esxi.plugins.module_utils._hosts import parse_hosts
 from ansible_collections.pxemanager.esxi.plugins.module_utils._kickstart import Deadlines
-from ansible_collections.pxemanager.esxi.tests.support.kickstart_rules import check, read
+from ansible_collections.pxemanager.esxi.tests.support.kickstart_rules import COMMANDS, check, read
 
 BUSYBOX = shutil.which("busybox")
 HASH = f"$6$saltsalt${'a' * 86}"
@@ -616,3 +617,220 @@ def test_anything_else_is_refused_in_clear_words_or_is_good(definition, data):
     # A list or a mapping may hold several mistakes, and a line of a script may break several rules.
     if not isinstance(parent[path[-1]], (list, dict)) and "line " not in sentences[0]:
         assert len(sentences) == 1, "one mistake, one sentence"
+
+
+words = st.sampled_from(
+    [
+        *("vmaccepteula", "rootpw", "install", "installorupgrade", "upgrade", "network", "part", "clearpart", "reboot"),
+        *(
+            "accepteula",
+            "partition",
+            "include",
+            "%include",
+            "%pre",
+            "%post",
+            "%firstboot",
+            "%end",
+            "paranoid",
+            "dryrun",
+        ),
+        *(
+            "in'stall'",
+            'root"pw"',
+            "\\\\reboot",
+            "%'pre'",
+            "keyboard",
+            "serialnum",
+            "vmserialnum",
+            "future",
+            "#",
+            "'",
+            ";",
+        ),
+        *(
+            "--firstdisk",
+            "--alldrives",
+            "--overwritevmfs",
+            "--overwrite''vmfs",
+            "--interpreter=busybox",
+            "--ip=10.0.0.1",
+        ),
+        *("/tmp/x", "http://10.0.0.1/x", "x", HASH, "%pre --interpreter=busybox", "a=b", "$(touch pwned)"),
+    ]
+)
+lines = st.lists(words, min_size=1, max_size=4).map(" ".join)
+
+
+@given(st.lists(lines, min_size=1, max_size=2), flag)
+@bounded(400)
+def test_an_extra_command_is_one_command_and_none_that_the_definition_has_options_for(extra, paranoid):
+    definition = plain_definition(kickstart={"extra_commands": extra, "paranoid": paranoid})
+    _host, texts, sentences = render(definition)
+    if texts:
+        assert_good(definition, texts)
+        names = [line.name for line in read(next(iter(texts.values()))).commands]
+        assert not set(names[-1 - len(extra) : -1]) & (COMMANDS - {"%include"})
+    assert texts or all(
+        sentence.startswith("esx01.example.com: kickstart.extra_commands ") or " line " in sentence
+        for sentence in sentences
+    )
+
+
+# --- behaviour --------------------------------------------------------------------------------------------------------
+
+TOOLS = ("[", "cat", "cut", "date", "echo", "grep", "mkdir", "printf", "rm", "sed", "sleep", "tail", "test", "timeout")
+STAND_INS = ("esxcli", "localcli", "vim-cmd", "generate-certificates", "report")
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB+/=\n-----END CERTIFICATE-----\n"
+
+
+class Machine:
+    """Runs sections with busybox, where every other command is a stand-in that records its arguments.
+
+    They are kept as they came, each with a zero byte behind it, so no text can look like two.
+    """
+
+    def __init__(self, root: pathlib.Path):
+        self.root = root
+        self.work = root / "work"
+        bin_folder = root / "bin"
+        for folder in (self.work, bin_folder):
+            folder.mkdir()
+        for tool in (*TOOLS, "sh", "tr", "true", "wc", "touch"):
+            (bin_folder / tool).symlink_to(BUSYBOX)
+        record = f"printf '%s\\0' \"${{0##*/}}\" \"$@\" '' >>{root}/calls"
+        # What the sections take for Python: says that it is there, and that the PXE server acknowledged.
+        python = f'[ $# -gt 2 ] || exit 0\ncat "$4" >{root}/note\necho \'200 {{"ok":true}}\''
+        for name, text in (*((name, record) for name in STAND_INS), ("python3", python)):
+            (bin_folder / name).write_text(f"#!{BUSYBOX} sh\n{text}\n")
+            (bin_folder / name).chmod(0o755)
+        (root / "rui.crt").write_text(CERTIFICATE)
+
+    def run(self, script):
+        """(exit code, calls, what was reported); calls are lists of words without those that every section makes."""
+        for there, here in (
+            ("@PBCONNECT_URL@", "http://192.0.2.1/notify"),
+            ("@PBCONNECT_TOKEN@", "0123456789abcdef"),
+            ("/dev/console", f"{self.root}/console"),
+            ("/var/log/", f"{self.root}/"),
+            ("/tmp/esxi-pxe", f"{self.root}/own"),
+            ("/etc/vmware/ssl/rui.crt", f"{self.root}/rui.crt"),
+            ("/sbin/auto-backup.sh", f"{self.root}/none"),
+            ("/sbin/generate-certificates", "generate-certificates"),
+        ):
+            script = script.replace(there, here)
+        for name in ("calls", "note"):
+            (self.root / name).write_bytes(b"")
+        (self.root / "section").write_text(script)
+        done = subprocess.run(
+            [BUSYBOX, "sh", str(self.root / "section")],
+            cwd=self.work,
+            env={"PATH": str(self.root / "bin"), "HOME": "/home-of-nobody"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+            check=False,
+        )
+        calls, words = [], []
+        for word in (self.root / "calls").read_bytes().decode("ascii").split("\0")[:-1]:
+            # An argument is never empty here but for the last, which ends a call.
+            if word:
+                words.append(word)
+            else:
+                calls.append(words)
+                words = []
+        assert not words
+        assert list(self.work.iterdir()) == [], "text was run"
+        note = (self.root / "note").read_text()
+        own = [call for call in calls if "httpClient" in call or call[:3] == ["localcli", "network", "firewall"]]
+        return done.returncode, [call for call in calls if call not in own], json.loads(note) if note else None
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    if BUSYBOX is None:
+        pytest.skip("busybox is not installed")
+    return Machine(tmp_path_factory.mktemp("machine"))
+
+
+def plain_definition(**changes):
+    return {
+        "name": "esx01.example.com",
+        "macs": ["02:00:00:00:00:01"],
+        "network": {"address": "192.168.77.21/24"},
+        "image": "esxi-8.0.3",
+        "disk": {"first": []},
+        **changes,
+    }
+
+
+def sections(definition):
+    _host, texts, sentences = render(definition)
+    assert sentences == []
+    (text,) = texts.values()
+    assert check(text) == []
+    return {script.opening.name: script.text for script in read(text).scripts}
+
+
+def check_actions(machine, made):
+    """Runs the post actions on their first boot; they call what they must and their results are reported."""
+    code, calls, note = machine.run(
+        sections(plain_definition(post_actions=[action for action, _calls in made]))["%firstboot"]
+    )
+    assert code == 0
+    assert calls == [call for _action, calls in made for call in calls]
+    assert (note["stage"], note["message"]) == ("ready", "the first boot is done")
+    assert [result["rc"] for result in note.get("actions", [])] == [0] * len(made)
+    assert [result["ignored"] for result in note.get("actions", [])] == [
+        bool(action.get("ignore_errors")) for action, _calls in made
+    ]
+    names = [result["name"] for result in note.get("actions", [])]
+    assert len(set(names)) == len(names)
+    for (action, _calls), name in zip(made, names):
+        assert name.startswith(action.get("name", next(iter(action)))[:100])
+
+
+@pytest.mark.parametrize("kind", sorted(TYPED))
+def test_a_post_action_does_what_it_says(machine, kind):
+    @given(st.lists(actions(kinds=(kind,)), min_size=1, max_size=6))
+    @bounded(3 if kind != "shell" else 15)
+    def run(made):
+        check_actions(machine, made)
+
+    run()
+
+
+def test_every_kind_of_post_action_is_known_here():
+    assert sorted(TYPED) == sorted(ACTION_TYPES)
+
+
+@given(made=st.lists(actions(), max_size=8))
+@bounded(8)
+def test_post_actions_run_in_their_order_and_know_nothing_of_each_other(machine, made):
+    check_actions(machine, made)
+
+
+@given(pre=shell_scripts(), post=shell_scripts(), firstboot=shell_scripts(), ignored=flag)
+@bounded(10)
+def test_the_sections_own_scripts_run_as_they_were_written(machine, pre, post, firstboot, ignored):
+    scripts = {"pre": pre[0], "post": post[0], "firstboot": firstboot[0], "post_ignore_failure": ignored}
+    run = sections(plain_definition(kickstart=scripts))
+    for name, (_script, calls), stage in (("%pre", pre, "installing"), ("%post", post, "installed")):
+        code, found, note = machine.run(run[name])
+        assert (code, found, note["stage"]) == (0, calls, stage)
+    code, found, note = machine.run(run["%firstboot"])
+    assert (code, found) == (0, firstboot[1])
+    assert [(result["name"], result["rc"]) for result in note["actions"]] == [("firstboot script", 0)]
+
+
+@given(
+    st.lists(object_name, min_size=1, max_size=3).flatmap(lambda names: st.lists(st.sampled_from(names), max_size=6))
+)
+@bounded(60)
+def test_no_two_post_actions_are_reported_under_one_name(names):
+    numbered = [name for name in names for name in (name, f"{name} #2")]
+    host, _texts, sentences = render(
+        plain_definition(post_actions=[{"shell": ":", "name": name[:100]} for name in numbered])
+    )
+    assert sentences == []
+    assert len({action.name for action in host.post_actions}) == len(numbered)
