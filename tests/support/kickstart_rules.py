@@ -25,7 +25,7 @@ MOST_COMMANDS = 256
 
 @dataclasses.dataclass(frozen=True)
 class Violation:
-    """``rule`` is a short name, ``line`` counts from 1 (0: the kickstart as a whole), ``fact`` is what the rule says."""
+    """``rule`` is a short name, ``line`` counts from 1 (0: the whole kickstart), ``fact`` is what the rule says."""
 
     rule: str
     line: int

@@ -30,7 +30,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._actions import AC
 from ansible_collections.pxemanager.esxi.plugins.module_utils._fields import show
 from ansible_collections.pxemanager.esxi.plugins.module_utils._hosts import parse_hosts
 from ansible_collections.pxemanager.esxi.plugins.module_utils._kickstart import Deadlines
-from ansible_collections.pxemanager.esxi.tests.support.kickstart_rules import COMMANDS, check, read
+from ansible_collections.pxemanager.esxi.tests.support.kickstart_rules import COMMANDS, MOST_COMMANDS, check, read
 
 BUSYBOX = shutil.which("busybox")
 HASH = f"$6$saltsalt${'a' * 86}"
@@ -576,7 +576,7 @@ def definitions(draw):
 
 
 @given(definitions())
-@bounded(120)
+@bounded(90)
 def test_a_correct_definition_gives_a_good_kickstart(definition):
     _host, texts, sentences = render(copy.deepcopy(definition))
     assert sentences == []
@@ -674,6 +674,35 @@ def test_an_extra_command_is_one_command_and_none_that_the_definition_has_option
         sentence.startswith("esx01.example.com: kickstart.extra_commands ") or " line " in sentence
         for sentence in sentences
     )
+
+
+@given(st.integers(240, 260))
+@bounded(12)
+def test_more_commands_than_the_installer_takes_are_refused(count):
+    partitions = [{"name": f"d{number}", "disk": f"naa.{number}"} for number in range(count)]
+    definition = plain_definition(kickstart={"partitions": partitions})
+    _host, texts, sentences = render(definition)
+    assert bool(texts) == (len(expected_commands(definition)) + 3 <= MOST_COMMANDS)
+    if texts:
+        assert_good(definition, texts)
+    else:
+        assert [sentence.partition(" commands, ")[0] for sentence in sentences] == [
+            f"esx01.example.com: the kickstart has {count + 5 + 3}"
+        ]
+
+
+@given(hostile_text | st.text(alphabet=[chr(number) for number in range(32, 127)], min_size=6, max_size=128))
+@bounded(40)
+def test_a_password_is_refused_or_hashed_and_never_told(password):
+    (host,) = parse_hosts([plain_definition()]).hosts.values()
+    options = {"root_passwords": {}, "root_password": password, "root_password_hash": None}
+    try:
+        (text,) = TEMPLATE.render(host, esxi_kickstart._password_hash(host, options), Deadlines()).values()
+    except esxi_kickstart._NotRendered as reason:
+        assert reason.reasons == [f"{host.name}: root_password must be 7 to 127 printable ASCII characters."]
+        return
+    assert check(text) == []
+    assert len(password) < 10 or password not in text
 
 
 # --- behaviour --------------------------------------------------------------------------------------------------------
@@ -802,6 +831,51 @@ def test_a_post_action_does_what_it_says(machine, kind):
 
 def test_every_kind_of_post_action_is_known_here():
     assert sorted(TYPED) == sorted(ACTION_TYPES)
+
+
+def texts_in(value):
+    """The ways to all texts of an action."""
+    return [path for path in places(value) if isinstance(at(value, path), str)]
+
+
+def at(value, path):
+    for key in path:
+        value = value[key]
+    return value
+
+
+special = st.lists(st.sampled_from([*" ._:/+@#()&,=-$!*;|~{}[]<>'\"`\\%?^", "$(touch pwned)", "\n", "\t"]), max_size=2)
+odd_word = st.builds(
+    "{}{}{}".format, fully("[A-Za-z][A-Za-z0-9]{0,3}"), special.map("".join), fully("[A-Za-z0-9]{0,2}")
+)
+
+
+@given(actions(kinds=tuple(sorted(set(TYPED) - {"shell"}))), st.data())
+@bounded(150)
+def test_a_value_is_data_or_is_refused(machine, made, data):
+    action, calls = made
+    paths = texts_in(action)
+    path = data.draw(st.sampled_from(paths)) if paths else ("name",)
+    odd = data.draw(odd_word | hostile_text)
+    before = at(action, path) if paths else None
+    action = copy.deepcopy(action)
+    at(action, path[:-1])[path[-1]] = odd
+    note(f"{path}: {odd!a}")
+    definition = plain_definition(post_actions=[action])
+    host, texts, sentences = render(definition)
+    if not texts:
+        assert all(" post_actions[0]" in sentence or " line " in sentence for sentence in sentences)
+        return
+    assert host is not None
+    if odd == before:
+        return
+    code, found, note_of_it = machine.run(sections(definition)["%firstboot"])
+    assert code == 0
+    if path == ("name",):
+        assert found == calls
+        assert [result["name"] for result in note_of_it["actions"]] == [odd]
+    else:
+        assert any(odd.lower() in word.lower() for call in found for word in call)
 
 
 @given(made=st.lists(actions(), max_size=8))
