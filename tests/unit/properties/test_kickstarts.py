@@ -619,6 +619,49 @@ def test_anything_else_is_refused_in_clear_words_or_is_good(definition, data):
         assert len(sentences) == 1, "one mistake, one sentence"
 
 
+disk_words = st.sampled_from(["local", "ST3120814A-16let", "ST3120814A-17lett"])
+free_disk = maybe(
+    device=st.just("naa.1"),
+    first=st.lists(disk_words, max_size=1),
+    booted=flag,
+    existing_vmfs=st.sampled_from(["refuse", "overwrite", "preserve"]),
+    **dict.fromkeys(("overwrite_vsan", "create_vmfs", "ignore_ssd", "force_unsupported"), flag),
+)
+free_kickstart = maybe(
+    command=st.sampled_from(["install", "installorupgrade", "upgrade"]),
+    clearpart=maybe(drives=st.just(["a"]), all_drives=flag, ignore_drives=st.just(["a"]), first=st.just([])),
+    force_migrate=flag,
+    save_bootbank=flag,
+)
+free_network = maybe(
+    bootproto=st.sampled_from(["static", "dhcp"]),
+    address=st.sampled_from(["192.168.77.21", "192.168.77.21/24"]),
+    netmask=st.sampled_from(["255.255.255.0", "255.255.0.0"]),
+    gateway=st.sampled_from(["192.168.77.1", "192.168.78.1", "192.168.77.21"]),
+    nameservers=st.lists(st.just("192.168.77.1"), max_size=3),
+    vlan=st.sampled_from([0, 4094, 4095, 5000]),
+)
+
+
+@given(st.one_of(st.tuples(free_disk, free_kickstart, st.none()), st.tuples(st.none(), st.none(), free_network)))
+@bounded(300)
+def test_what_excludes_each_other_is_refused_by_the_names_of_the_options(parts):
+    given_parts = zip(("disk", "kickstart", "network"), parts)
+    definition = plain_definition(**{key: value for key, value in given_parts if value is not None})
+    _host, texts, sentences = render(copy.deepcopy(definition))
+    if texts:
+        assert (
+            sum(
+                (true(value) if key == "booted" else key in ("device", "first"))
+                for key, value in definition["disk"].items()
+            )
+            == 1
+        )
+        assert_good(definition, texts)
+    for sentence in sentences:
+        assert re.match(r"esx01\.example\.com: (?:disk|kickstart|network)[. ]", sentence), sentence
+
+
 words = st.sampled_from(
     [
         *("vmaccepteula", "rootpw", "install", "installorupgrade", "upgrade", "network", "part", "clearpart", "reboot"),
