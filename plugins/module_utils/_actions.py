@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import itertools
 import re
 import shlex
 import typing as t
@@ -504,13 +505,13 @@ def parse_actions(value: object, owner: Fields) -> tuple[Action, ...]:
         owner.wrong("post_actions", f"has {len(value)} items; write at most 200")
         return ()
     actions: list[Action] = []
-    seen: dict[str, int] = {}
+    taken: set[str] = set()
     for position, item in enumerate(value):
         action = parse_action(item, owner, f"post_actions[{position}]")
         if action is None:
             continue
-        seen[action.name] = seen.get(action.name, 0) + 1
-        if seen[action.name] > 1:
-            action = dataclasses.replace(action, name=f"{action.name} #{seen[action.name]}")
-        actions.append(action)
+        names = itertools.chain((action.name,), (f"{action.name} #{number}" for number in itertools.count(2)))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        actions.append(dataclasses.replace(action, name=name))
     return tuple(actions)

@@ -64,6 +64,8 @@ COMMANDS: dict[str, dict[str, str]] = {
     "paranoid": {},
     "%include": {},
 }
+# How many words a command takes besides its options; one with none is not listed. rootpw and part say so themselves.
+_WORDS = {"keyboard": "NAME (in quotes when it has a blank)", "%include": "FILE"}
 _ALIASES = {"accepteula": "vmaccepteula", "partition": "part", "vmserialnum": "serialnum", "include": "%include"}
 
 INSTALL_COMMANDS = ("install", "installorupgrade", "upgrade")
@@ -140,9 +142,18 @@ def check_command(command: Command, strict: bool = False) -> t.Iterator[str]:
         yield f"is no kickstart command; {'did you mean ' + close[0] + '?' if close else 'take it out'}"
         return
     yield from _check_options(command, known, strict)
+    yield from _check_words(command)
     rule = _RULES.get(command.name)
     if rule is not None:
         yield from rule(command)
+
+
+def _check_words(command: Command) -> t.Iterator[str]:
+    wanted = _WORDS.get(command.name)
+    if wanted is not None and len(command.words) != 1:
+        yield f"needs exactly one word; write {command.name} {wanted}"
+    elif wanted is None and command.words and command.name not in ("rootpw", "part"):
+        yield f"takes no word {show(command.words[0])}; take it out, or put a value that has a blank in quotes"
 
 
 def _one_of(command: Command, *names: str) -> t.Iterator[str]:
@@ -248,4 +259,7 @@ def extra_command(value: object) -> str:
         )
     if command.name in _INSTEAD:
         raise Wrong(f"is the command {command.name}; {_INSTEAD[command.name]}")
+    if command.name in COMMANDS:
+        for wrong in check_command(command):
+            raise Wrong(f"{command.name} {wrong}")
     return line

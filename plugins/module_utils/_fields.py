@@ -56,7 +56,11 @@ class Wrong(ValueError):
 
 def show(value: object) -> str:
     """The value as an error message may quote it: one line, ASCII, short, whatever was given."""
-    text = ascii(value) if not isinstance(value, str) else ascii(str(value))
+    try:
+        text = ascii(str(value) if isinstance(value, str) else value)
+    except ValueError:
+        # Python from 3.10.7 on does not print a number of more than 4300 digits.
+        return "<too long to be shown>"
     return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 
 
@@ -64,7 +68,7 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         raise Wrong(f"is the YAML boolean {str(value).lower()}; put the value in quotes")
     if isinstance(value, (int, float)):
-        raise Wrong(f"was read by YAML as the number {value}; put the value in quotes")
+        raise Wrong(f"was read by YAML as the number {show(value)}; put the value in quotes")
     if not isinstance(value, str):
         raise Wrong(f"is {_kind(value)}; write a text")
     if len(value) > _NO_MORE_THAN:
@@ -201,7 +205,7 @@ def script(value: object) -> str:
 def mac_address(value: object) -> str:
     """A unicast MAC address in any usual notation, as ``aa:bb:cc:dd:ee:ff``."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise Wrong(f"was read by YAML as the number {value}; put the MAC address in quotes")
+        raise Wrong(f"was read by YAML as the number {show(value)}; put the MAC address in quotes")
     text = _text(value)
     try:
         # netaddr overlooks a newline at the end.
@@ -302,7 +306,7 @@ class Fields:
         # Whether there is anything to read: who finds it false need not complain of what is missing in it.
         self.readable = value is None or isinstance(value, t.Mapping)
         if isinstance(value, t.Mapping):
-            self._given = {str(key): item for key, item in value.items()}
+            self._given = {str(key) if isinstance(key, str) else show(key): item for key, item in value.items()}
         elif not self.readable:
             self.wrong(path.rstrip("."), f"is {_kind(value)}; write a mapping of options")
 

@@ -104,7 +104,10 @@ class Partition:
 
 @dataclasses.dataclass(frozen=True)
 class KickstartOptions:
-    """What else the kickstart says. Scripts are raw shell text that ends in a newline, timeouts are seconds."""
+    """What else the kickstart says. Scripts are raw shell text that ends in a newline, timeouts are seconds.
+
+    ``command`` is "" after a mistake in it: what depends on it cannot be judged then.
+    """
 
     command: str
     force_migrate: bool
@@ -166,7 +169,7 @@ def parse_disk(fields: Fields, kickstart: KickstartOptions) -> t.Optional[Disk]:
         )
     elif chosen > 1:
         fields.wrong("disk", "names more than one target; write only one of device, first and booted")
-    if len(fields.errors) > before:
+    if len(fields.errors) > before or not kickstart.command:
         return None
     if disk.booted and kickstart.command != "upgrade":
         fields.wrong("disk.booted", "is for kickstart.command: upgrade only; write disk.device or disk.first")
@@ -259,7 +262,10 @@ def _partitions(value: object, owner: Fields) -> tuple[Partition, ...]:
 
 def parse_kickstart(fields: Fields) -> KickstartOptions:
     """The rest of the installer's options."""
+    before = len(fields.errors)
     command = fields.get("command", choice("install", "installorupgrade", "upgrade"), "install")
+    if not fields.readable or len(fields.errors) > before:
+        command = ""
     options = KickstartOptions(
         command=command,
         force_migrate=fields.get("force_migrate", boolean, False),
@@ -281,6 +287,8 @@ def parse_kickstart(fields: Fields) -> KickstartOptions:
         extra_commands=fields.get("extra_commands", list_of(extra_command, most=200), ()),
     )
     fields.finish()
+    if not command:
+        return options
     if options.force_migrate and command == "install":
         fields.wrong("kickstart.force_migrate", "works with command installorupgrade or upgrade only; take it out")
     if options.save_bootbank and command != "upgrade":

@@ -282,6 +282,12 @@ def test_names_tell_actions_apart():
     assert names == ["shell", "shell #2", "vswitch vSwitch1", "advanced Net/X", "portgroup p", "shell #3"]
 
 
+@pytest.mark.parametrize("given_names", [["a", "a", "a #2"], ["a #2", "a", "a"], ["a", "a #2", "a"]])
+def test_a_numbered_name_is_not_one_that_is_given(given_names):
+    actions = [{"shell": ":", "name": name} for name in given_names]
+    assert len({action.name for action in parse_actions(actions, Fields({}, "x", "", []))}) == 3
+
+
 def test_all_mistakes_are_told_at_once():
     errors = []
     parse_actions([{"ssh": "x"}, {"ntp": []}, {"shell": "ok"}], Fields({}, "x", "", errors))

@@ -274,6 +274,22 @@ def test_bad_options(changes, says):
     assert says in wrong(**changes)
 
 
+@pytest.mark.parametrize("option", ["name", "firmware", "reinstall", "image"])
+def test_a_number_that_python_does_not_print(option):
+    assert option in wrong(**{option: 10**5000})
+    assert "macs[0] " in wrong(macs=[10**5000])
+    assert "is no option" in wrong(network={10**5000: 1, "address": "192.168.77.21/24"})
+
+
+def test_what_depends_on_a_wrong_command_is_not_judged():
+    told = wrong(
+        disk={"first": [], "ignore_ssd": True}, kickstart={"command": "instal", "clearpart": {"all_drives": 1}}
+    )
+    assert told == f"{NAME}: kickstart.command is 'instal'; write one of install, installorupgrade, upgrade."
+    told = wrong(disk={"booted": True}, kickstart=["upgrade"])
+    assert told == f"{NAME}: kickstart is a list; write a mapping of options."
+
+
 def test_a_licence_key_is_never_repeated():
     text = wrong(kickstart={"serial_number": "AAAAA-BBBBB-CCCCC-DDDDD-EEEE"})
     assert "kickstart.serial_number is no ESXi licence key" in text and "AAAAA" not in text

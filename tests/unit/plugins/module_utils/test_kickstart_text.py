@@ -75,6 +75,10 @@ def test_the_default_is_good():
             lines_with("installorupgrade --firstdisk --preservevmfs --novmfsondisk --ignoressd", without=["install"]),
             "--ignoressd is an error with installorupgrade",
         ),
+        (lines_with("install --firstdisk=LOGICAL VOLUME", without=["install"]), "takes no word 'VOLUME'"),
+        (lines_with("keyboard US Default"), "keyboard: needs exactly one word"),
+        (lines_with("%include"), "%include: needs exactly one word; write %include FILE"),
+        (lines_with("%include /tmp/a /tmp/b"), "needs exactly one word"),
         (lines_with("clearpart --alldrives --firstdisk"), "clearpart: needs exactly one of"),
         (
             lines_with("clearpart --alldrives", "upgrade --firstdisk", without=["install"]),
