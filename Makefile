@@ -50,8 +50,9 @@ format: bootstrap ## Format the Python code
 	@.lab/venv/bin/ruff format noxfile.py plugins roles tests
 	@.lab/venv/bin/ruff check --fix --select I noxfile.py plugins roles tests
 
-bench: bootstrap ## Measure publishing 1,000 hosts
+bench: bootstrap ## Measure publishing 1,000 hosts, and taking 10,000 off the installer
 	@$(PYTHON) tests/benchmark/publish.py
+	@$(PYTHON) tests/benchmark/pbconnect.py
 
 pictures: bootstrap ## Take the pictures of the pages in docs/pictures/ again, with a headless Chromium
 	@$(PYTHON) tests/pictures.py

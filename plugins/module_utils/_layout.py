@@ -27,6 +27,7 @@ __all__ = (
     "INSTALL",
     "LOCAL",
     "MODES",
+    "HostPaths",
     "Layout",
     "LayoutError",
     "check_image_name",
@@ -105,6 +106,16 @@ def mac_stem(mac: str) -> str:
     :raises LayoutError: the address is not canonical.
     """
     return "01-" + check_mac(mac).replace(":", "-")
+
+
+class HostPaths(t.NamedTuple):
+    """What a notification touches of one host: the same as the methods of a `Layout` give, as text."""
+
+    tree: str
+    mode_link: str
+    status: str
+    install: str
+    lock: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,6 +241,18 @@ class Layout:
     def lock(self, name: str) -> pathlib.Path:
         """Lock of one host: whoever changes its files, link, record or status holds it."""
         return self.locks_dir / f"{check_name(name)}.lock"
+
+    def paths(self, name: str) -> HostPaths:
+        """Paths of one host, for who needs them a thousand times a second: pathlib takes a tenth of that time."""
+        check_name(name)
+        tree, state = f"{self.boot_root}/hosts/{name}", self.state_root
+        return HostPaths(
+            tree=tree,
+            mode_link=f"{tree}/boot",
+            status=f"{state}/status/{name}.json",
+            install=f"{state}/installs/{name}.json",
+            lock=f"{state}/locks/{name}.lock",
+        )
 
     @property
     def tree_lock(self) -> pathlib.Path:

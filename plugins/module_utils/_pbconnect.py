@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import dataclasses
 import datetime
 import ipaddress
@@ -27,6 +28,7 @@ import ssl
 import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._groupcommit import GroupCommit, LocalBoot
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install, Random, token_host
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import (
     INSTALL,
@@ -47,8 +49,11 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._status import (
     parse_timestamp,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
+    dump_json,
     flip,
     host_lock,
+    lock_host,
+    parse_json,
     read_bytes,
     read_json,
     read_mode,
@@ -65,6 +70,7 @@ __all__ = (
     "Notification",
     "Pbconnect",
     "Rejected",
+    "Report",
     "Sweep",
     "parse_notification",
 )
@@ -258,6 +264,16 @@ def _is_one_sequence(der: bytes) -> bool:
     return len(der) == 2 + digits + int.from_bytes(der[2 : 2 + digits], "big")
 
 
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """A notification with its circumstances: token, the IP address it came from, and when."""
+
+    token: str = dataclasses.field(repr=False)
+    notification: Notification
+    client: str
+    now: datetime.datetime
+
+
 # -- the service's work -------------------------------------------------------------------------------------------
 
 
@@ -274,6 +290,7 @@ class Pbconnect:
         self._url: t.Final = config.pbconnect_url.encode("ascii")
         self._clients: t.Final = tuple(ipaddress.ip_network(network) for network in config.kickstart_clients)
         self._gid: t.Final = resolve_group(config.group)
+        self._commit: t.Final = GroupCommit(str(self._layout.status_dir), self._gid)
         self._rng: t.Final = rng
         # Of each status file: which version was read, and when the arming in it ends.
         self._armings: dict[str, tuple[tuple[int, int], datetime.datetime | None]] = {}
@@ -356,49 +373,90 @@ class Pbconnect:
 
         :arg client: IP address of whoever sends it.
         :raises Rejected: V(unauthorized), V(forbidden), V(malformed) or V(backwards).
-        :raises StoreError: the disk has something that should not be there.
+        :raises StoreError: the disk has something that should not be there, or the host's lock was not to be had.
         :raises OSError: the disk did not take it; the host must try again.
         """
-        name = token_host(token)
-        try:
-            name = None if name is None else check_name(name)
-        except LayoutError:
-            name = None
+        outcome = self._notify([Report(token, notification, client, now)], _LOCK_TIMEOUT)[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def notify_all(self, reports: t.Sequence[Report]) -> list[Ack | Exception]:
+        """Take in what several hosts report, as :meth:`notify` for each, and wait for the disk once.
+
+        Never waits for a lock: somebody who holds one for long would hold up all the others.
+
+        :returns: for each report what :meth:`notify` returns or raises; :class:`LockTimeout` for a host that somebody
+            else is at (also an earlier report of these): try that one with :meth:`notify`.
+        """
+        return self._notify(reports, 0)
+
+    def _notify(self, reports: t.Sequence[Report], lock_timeout: float) -> list[Ack | Exception]:
+        outcomes: list[Ack | Exception | None] = [None] * len(reports)
+        begun: list[tuple[int, Ack, LocalBoot]] = []
+        with contextlib.ExitStack() as locks:
+            for number, report in enumerate(reports):
+                try:
+                    ack, local_boot = self._begin(report, lock_timeout, locks)
+                except Exception as exc:
+                    # Whatever it is, it is this report's alone.
+                    outcomes[number] = exc
+                else:
+                    begun.append((number, ack, local_boot))
+            try:
+                if begun:
+                    self._commit.run([local_boot for _number, _ack, local_boot in begun])
+            except OSError as exc:
+                return [exc if outcome is None else outcome for outcome in outcomes]
+        for number, ack, local_boot in begun:
+            outcomes[number] = ack if local_boot.error is None else local_boot.error
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _begin(self, report: Report, lock_timeout: float, locks: contextlib.ExitStack) -> tuple[Ack, LocalBoot]:
+        """Decide about a report, under the host's lock, which is held until `locks` is closed. Writes nothing."""
+        name = token_host(report.token)
         if name is None:
             raise Rejected("unauthorized", "this is no token")
-        self._check_token(name, token, client)
-        with host_lock(self._layout, name, _LOCK_TIMEOUT):
-            install = self._check_token(name, token, client)
-            if notification.mac is not None and notification.mac not in install.macs:
-                raise Rejected("malformed", f"{notification.mac} is not a MAC address of this host", name)
-            before = self._status(name)
-            if before is None or before.install != install.install:
-                raise Rejected("forbidden", "the token's install is not the host's present one", name)
-            try:
-                after = before.notified(
-                    notification.stage,
-                    now,
-                    mac=notification.mac,
-                    message=notification.message,
-                    actions=notification.actions,
-                    certificate=notification.certificate,
-                )
-            except Refused as refused:
-                code: RejectedCode = "backwards" if refused.code == "backwards" else "forbidden"
-                raise Rejected(code, str(refused), name) from refused
-            flip(self._layout, name, LOCAL)
-            if after is before:
-                # Seen on disk is not the same as safe on disk: the writer may have been killed between rename and sync.
-                _sync_folder(self._layout.status_dir)
-            else:
-                self._write_status(after)
-        return Ack(name, after.stage, after.mode, duplicate=after is before)
+        try:
+            paths = self._layout.paths(name)
+        except LayoutError:
+            raise Rejected("unauthorized", "this is no token") from None
+        # Before the lock is taken or made: strangers must not be able to keep a host's lock busy.
+        with _Opened(paths.install) as record:
+            install = self._check_token(name, record.document(), report)
+            locks.callback(os.close, lock_host(self._layout, name, paths.lock, lock_timeout))
+            if not record.is_current():
+                install = self._check_token(name, read_json(paths.install), report)
+        notification = report.notification
+        if notification.mac is not None and notification.mac not in install.macs:
+            raise Rejected("malformed", f"{notification.mac} is not a MAC address of this host", name)
+        with _Opened(paths.status) as record:
+            document = record.document()
+        before = None if document is None else Status.from_json(document)
+        if before is None or before.install != install.install:
+            raise Rejected("forbidden", "the token's install is not the host's present one", name)
+        try:
+            after = before.notified(
+                notification.stage,
+                report.now,
+                mac=notification.mac,
+                message=notification.message,
+                actions=notification.actions,
+                certificate=notification.certificate,
+            )
+        except Refused as refused:
+            code: RejectedCode = "backwards" if refused.code == "backwards" else "forbidden"
+            raise Rejected(code, str(refused), name) from refused
+        duplicate = after is before
+        # A duplicate only has to be safe: the writer may have been killed between rename and sync.
+        local_boot = LocalBoot(paths, None if duplicate else dump_json(after.to_json()))
+        return Ack(name, after.stage, after.mode, duplicate), local_boot
 
-    def _check_token(self, name: str, token: str, client: str) -> Install:
-        install = self._install(name)
-        if install is None or install.verify(token) is None:
+    def _check_token(self, name: str, document: object, report: Report) -> Install:
+        install = None if document is None else Install.from_json(document)
+        if install is None or install.verify(report.token) is None:
             raise Rejected("forbidden", "the token is unknown, or of an install that is over", name)
-        self._check_client(name, install, client)
+        self._check_client(name, install, report.client)
         return install
 
     # -- armings that run out
@@ -480,9 +538,40 @@ class Pbconnect:
         write_json(self._layout.status(status.host), status.to_json(), 0o644, self._gid)
 
 
-def _sync_folder(path: os.PathLike[str]) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+class _Opened:
+    """A stored JSON object that is read once, and can tell later whether it is still the one that is there.
+
+    Such files are only ever replaced, and as long as this one is open nobody else gets its inode number.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def __enter__(self) -> _Opened:
+        with contextlib.suppress(FileNotFoundError):
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def document(self) -> dict[str, t.Any] | None:
+        """:raises StoreError: it is not a JSON object of ours."""
+        if self._descriptor < 0:
+            return None
+        parts = []
+        while part := os.read(self._descriptor, 65536):
+            parts.append(part)
+        return parse_json(self._path, b"".join(parts))
+
+    def is_current(self) -> bool:
+        try:
+            there = os.stat(self._path, follow_symlinks=False)
+        except FileNotFoundError:
+            return self._descriptor < 0
+        if self._descriptor < 0:
+            return False
+        mine = os.fstat(self._descriptor)
+        return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)

@@ -43,16 +43,23 @@ __all__ = (
     "LockTimeout",
     "StoreError",
     "atomic_write",
+    "create_file",
     "dump_json",
     "flip",
     "host_lock",
     "host_locks",
+    "lock_host",
+    "make_symlink",
+    "open_folder",
+    "parse_json",
     "read_bytes",
     "read_json",
     "read_mode",
     "remove",
     "replace_link",
     "resolve_group",
+    "sync_filesystem",
+    "temporary_name",
     "tree_lock",
     "write_json",
 )
@@ -85,7 +92,8 @@ class LockTimeout(StoreError):
 _counter = itertools.count()
 
 
-def _temporary(base: str) -> str:
+def temporary_name(base: str) -> str:
+    """The name under which a file or link that is to be `base` is made in its folder."""
     # The process and a counter make it unique on this machine; a restart may reuse both, which _fresh() takes care of.
     return f".{base}.{os.getpid():x}-{next(_counter):x}.tmp"
 
@@ -113,7 +121,7 @@ def _load_syncfs() -> t.Callable[[int], int] | None:
 _syncfs = _load_syncfs()
 
 
-def _sync_filesystem(fd: int) -> None:
+def sync_filesystem(fd: int) -> None:
     """Bring everything on the file system of an open file to disk; unlike sync(2) it reports write errors."""
     if _syncfs is None:
         os.sync()
@@ -143,7 +151,7 @@ def resolve_group(name: str) -> int | None:
     return None
 
 
-def _create(name: str, folder: int, data: bytes, mode: int, gid: int | None) -> int:
+def create_file(name: str, folder: int, data: bytes, mode: int, gid: int | None) -> int:
     """Make a file below an open folder and return its descriptor, still open."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -153,9 +161,12 @@ def _create(name: str, folder: int, data: bytes, mode: int, gid: int | None) -> 
         os.unlink(name, dir_fd=folder)
         fd = os.open(name, flags, mode, dir_fd=folder)
     try:
-        if gid is not None:
+        # Most files come as they are to be, and each change is one more entry in the file system's journal.
+        info = os.fstat(fd)
+        if gid is not None and info.st_gid != gid:
             os.fchown(fd, -1, gid)
-        os.fchmod(fd, mode)
+        if stat.S_IMODE(info.st_mode) != mode:
+            os.fchmod(fd, mode)
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
@@ -165,7 +176,8 @@ def _create(name: str, folder: int, data: bytes, mode: int, gid: int | None) -> 
     return fd
 
 
-def _symlink(target: str, name: str, folder: int) -> None:
+def make_symlink(target: str, name: str, folder: int) -> None:
+    """Make a temporary link below an open folder, in the place of one that a killed process left."""
     try:
         os.symlink(target, name, dir_fd=folder)
     except FileExistsError:
@@ -173,7 +185,7 @@ def _symlink(target: str, name: str, folder: int) -> None:
         os.symlink(target, name, dir_fd=folder)
 
 
-def _open_folder(path: PathLike) -> int:
+def open_folder(path: PathLike) -> int:
     """Open a folder. A symbolic link in its place is refused: whoever may write beside it could lead us elsewhere."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
@@ -232,8 +244,14 @@ def read_json(path: PathLike, schema: int = 1) -> dict[str, t.Any] | None:
     :raises StoreError: it cannot be read, is not a JSON object, or is of another schema.
     """
     data = read_bytes(path)
-    if data is None:
-        return None
+    return None if data is None else parse_json(path, data, schema)
+
+
+def parse_json(path: PathLike, data: bytes, schema: int = 1) -> dict[str, t.Any]:
+    """The JSON object that was read from a file.
+
+    :raises StoreError: as `read_json`.
+    """
     try:
         value = json.loads(data)
     except ValueError as error:
@@ -253,8 +271,19 @@ def dump_json(value: t.Mapping[str, t.Any]) -> bytes:
     (`indent=` would be as readable and takes ten times as long: it switches the C encoder off.)
     """
     keys = sorted(value, key=lambda key: (key != "schema", key))
-    lines = (f"{json.dumps(key)}: {json.dumps(value[key], sort_keys=True)}" for key in keys)
+    lines = [f"{_json_text(key)}: {_json(value[key])}" for key in keys]
     return ("{" + ",\n ".join(lines) + "}\n").encode("ascii")
+
+
+_json_text = json.encoder.encode_basestring_ascii
+_json_encode = json.JSONEncoder(sort_keys=True).encode
+
+
+def _json(value: object) -> str:
+    # Most values are texts or null, and an encoder costs more than they do.
+    if value is None:
+        return "null"
+    return _json_text(value) if isinstance(value, str) else _json_encode(value)
 
 
 def atomic_write(path: PathLike, data: bytes, mode: int = 0o644, gid: int | None = None, sync: bool = True) -> None:
@@ -264,10 +293,10 @@ def atomic_write(path: PathLike, data: bytes, mode: int = 0o644, gid: int | None
     :raises OSError: it could not be written; the old contents are still there then.
     """
     parent, base = os.path.split(os.fspath(path))
-    temporary = _temporary(base)
-    folder = _open_folder(parent or ".")
+    temporary = temporary_name(base)
+    folder = open_folder(parent or ".")
     try:
-        fd = _create(temporary, folder, data, mode, gid)
+        fd = create_file(temporary, folder, data, mode, gid)
         try:
             if sync:
                 os.fsync(fd)
@@ -297,10 +326,10 @@ def replace_link(path: PathLike, target: str, sync: bool = True) -> None:
     :raises OSError: it could not be done; the old link is still there then.
     """
     parent, base = os.path.split(os.fspath(path))
-    temporary = _temporary(base)
-    folder = _open_folder(parent or ".")
+    temporary = temporary_name(base)
+    folder = open_folder(parent or ".")
     try:
-        _symlink(target, temporary, folder)
+        make_symlink(target, temporary, folder)
         os.rename(temporary, base, src_dir_fd=folder, dst_dir_fd=folder)
         if sync:
             os.fsync(folder)
@@ -319,7 +348,7 @@ def remove(path: PathLike, sync: bool = True) -> bool:
     except FileNotFoundError:
         return False
     if sync:
-        folder = _open_folder(os.path.dirname(os.fspath(path)) or ".")
+        folder = open_folder(os.path.dirname(os.fspath(path)) or ".")
         try:
             os.fsync(folder)
         finally:
@@ -362,7 +391,7 @@ def flip(layout: Layout, name: str, mode: str, sync: bool = True) -> bool:
     if changed:
         replace_link(path, mode, sync=sync)
     elif sync:
-        folder = _open_folder(path.parent)
+        folder = open_folder(path.parent)
         try:
             os.fsync(folder)
         finally:
@@ -455,6 +484,21 @@ def host_locks(layout: Layout, names: t.Iterable[str], timeout: float = LOCK_TIM
             os.close(fd)
 
 
+def lock_host(layout: Layout, name: str, path: str, timeout: float) -> int:
+    """Take the lock of one host and return the descriptor that holds it until it is closed.
+
+    :arg path: the lock's, as `layout` has it.
+    :arg timeout: seconds to wait; 0: try once.
+    :raises LockTimeout: somebody else held it for longer.
+    """
+    deadline = time.monotonic() + timeout
+    try:
+        return _lock(path, f"host {name}", deadline, timeout)
+    except FileNotFoundError:
+        _make_locks_dir(layout)
+        return _lock(path, f"host {name}", deadline, timeout)
+
+
 def host_lock(layout: Layout, name: str, timeout: float = LOCK_TIMEOUT) -> t.ContextManager[None]:
     """Hold the lock of one host; as `host_locks`."""
     return host_locks(layout, [name], timeout)
@@ -531,7 +575,7 @@ class _Folders:
         fd = self._fds.get(path)
         if fd is None:
             try:
-                fd = _open_folder(path)
+                fd = open_folder(path)
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENOTDIR):
                     raise StoreError(f"{path} must be a folder, not a link or file: remove it and run again") from None
@@ -842,8 +886,8 @@ class Batch:
         one_by_one = len(writes) <= _FSYNC_AT_MOST
         for operation in writes:
             folder = folders.fd(operation.parent)
-            operation.temporary = _temporary(operation.base)
-            fd = _create(operation.temporary, folder, operation.data, operation.mode, operation.gid)
+            operation.temporary = temporary_name(operation.base)
+            fd = create_file(operation.temporary, folder, operation.data, operation.mode, operation.gid)
             try:
                 if one_by_one:
                     os.fsync(fd)
@@ -875,8 +919,8 @@ class Batch:
                 return
             except FileExistsError:
                 pass
-            operation.temporary = _temporary(base)
-            _symlink(operation.target, operation.temporary, folder)
+            operation.temporary = temporary_name(base)
+            make_symlink(operation.target, operation.temporary, folder)
             os.rename(operation.temporary, base, src_dir_fd=folder, dst_dir_fd=folder)
             operation.temporary = ""
         elif operation.kind == "remove":
@@ -940,4 +984,4 @@ class _Dirty:
             device = os.fstat(fd).st_dev
             if device not in done:
                 done.add(device)
-                _sync_filesystem(fd)
+                sync_filesystem(fd)

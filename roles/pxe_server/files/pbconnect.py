@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import collections
 import concurrent.futures
+import contextlib
 import datetime
 import functools
 import ipaddress
@@ -31,13 +33,15 @@ import traceback
 import typing as t
 
 from aiohttp import web
-from watch import Watch
+from watch import WATCHED, Watch
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._pbconnect import (
     MAX_BODY,
+    Ack,
     Pbconnect,
     Rejected,
+    Report,
     parse_notification,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import (
@@ -46,17 +50,28 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._server import (
     ServerConfig,
     load,
 )
+from ansible_collections.pxemanager.esxi.plugins.module_utils._store import LockTimeout
+from ansible_collections.pxemanager.esxi.plugins.module_utils._throttle import Throttle
 
 _Result = t.TypeVar("_Result")
 _Handler = t.Callable[[web.Request], t.Awaitable[web.StreamResponse]]
 
-# Threads only wait for the disk. Several at once let the file system write one journal entry for many of them.
-_WORKERS = 16
+# Threads for what is not a notification, or has to wait for a lock. More of them would mostly wait for each other.
+_WORKERS = 8
+# So many notifications are brought to disk together, those that came while the last ones were on their way.
+_TOGETHER = 64
 # Seconds.
 _BODY_TIMEOUT = 15.0
 _KEEPALIVE = 30.0
 _SHUTDOWN_TIMEOUT = 20.0
 _SWEEP_INTERVAL = 30.0
+
+# An address may be refused so many times, and once more each second. A host stops at the first refusal.
+_REFUSALS = 60
+_REFUSALS_SECONDS = 1.0
+# Bytes of a request line, and of a header: a token has some 250, a kickstart's address 60.
+_MAX_LINE = 2048
+_MAX_HEADER = 4096
 
 _STATUS_OF_REJECTION = {"malformed": 400, "unauthorized": 401, "forbidden": 403, "not_found": 404, "backwards": 409}
 _BARE = re.compile(r"[A-Za-z0-9_.:/+-]+")
@@ -67,12 +82,16 @@ _BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
 
 def _log(event: str, level: str = "info", **fields: object) -> None:
-    """One line, whatever the values are; journald adds time and host."""
+    """One line, whatever the values are; journald adds time and host.
+
+    Never fails: what has been brought to disk is acknowledged, whether or not somebody can be told.
+    """
     words = [f"level={level}", f"event={event}"]
     for key, value in fields.items():
         text = str(value)
         words.append(f"{key}={text if _BARE.fullmatch(text) else json.dumps(text)}")
-    print(" ".join(words), flush=True)
+    with contextlib.suppress(OSError, ValueError):
+        print(" ".join(words), flush=True)
 
 
 class _LibraryLog(logging.Handler):
@@ -107,10 +126,10 @@ def _client(request: web.Request) -> str:
 
 
 def _answer(status: int, **body: object) -> web.Response:
-    headers = {"Cache-Control": "no-store"}
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    elif status == 503:
+    elif status in (429, 503):
         headers["Retry-After"] = "5"
     return web.json_response(body, status=status, headers=headers)
 
@@ -127,6 +146,10 @@ class Service:
         self._watch = watch
         self._pool = concurrent.futures.ThreadPoolExecutor(_WORKERS, "disk")
         self._problems: frozenset[tuple[str, str]] = frozenset()
+        self._throttle = Throttle(_REFUSALS, _REFUSALS_SECONDS)
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "notify")
+        self._reports: collections.deque[tuple[Report, asyncio.Future[Ack | Exception]]] = collections.deque()
+        self._writing: asyncio.Task[None] | None = None
 
     def application(self) -> web.Application:
         application = web.Application(client_max_size=MAX_BODY, middlewares=[self._watch.noticed, self._errors])
@@ -140,11 +163,25 @@ class Service:
     async def _on_disk(self, work: t.Callable[..., _Result], *arguments: object) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(work, *arguments))
 
-    @staticmethod
     @web.middleware
-    async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Every failure becomes an answer and one line in the log, with a word of what was asked but never the path."""
+    async def _errors(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Every failure becomes an answer and one line in the log, with a word of what was asked but never the path.
+
+        An address that is refused again and again gets neither for a while.
+        """
         client = _client(request)
+        if request.path.startswith(WATCHED):
+            # nginx has let its readers in by a password, and they all come from the same address: its own.
+            return await self._answer_or_refusal(request, handler, client)
+        if self._throttle.retry_after(client, time.monotonic()) > 0:
+            return _answer(429, ok=False, error="too many requests of this address were refused")
+        answer = await self._answer_or_refusal(request, handler, client)
+        if 400 <= answer.status < 500 and answer.status != 409 and self._throttle.refused(client, time.monotonic()):
+            _log("throttled", "warning", client=client)
+        return answer
+
+    @staticmethod
+    async def _answer_or_refusal(request: web.Request, handler: _Handler, client: str) -> web.StreamResponse:
         asked = {"ks": "kickstart", "pbconnect": "notify"}.get(request.path.split("/")[1], "other")
         try:
             return await handler(request)
@@ -202,7 +239,7 @@ class Service:
             raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length)
         body = await asyncio.wait_for(request.read(), _BODY_TIMEOUT)
         notification = parse_notification(body)
-        ack = await self._on_disk(self._pbconnect.notify, bearer.group(1), notification, client, _now())
+        ack = await self._take(Report(bearer.group(1), notification, client, _now()))
         request["host"], request["duplicate"] = ack.host, ack.duplicate
         _log(
             "notified",
@@ -215,6 +252,41 @@ class Service:
             ms=round((time.monotonic() - begun) * 1000),
         )
         return _answer(200, ok=True, stage=ack.stage, mode=ack.mode)
+
+    async def _take(self, report: Report) -> Ack:
+        """As :meth:`Pbconnect.notify`, together with the notifications that arrive at the same time."""
+        future: asyncio.Future[Ack | Exception] = asyncio.get_running_loop().create_future()
+        self._reports.append((report, future))
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+        outcome = await future
+        if isinstance(outcome, LockTimeout):
+            # A module is at this host: waiting for it must not hold up the others.
+            return await self._on_disk(
+                self._pbconnect.notify, report.token, report.notification, report.client, report.now
+            )
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def _write(self) -> None:
+        """Have what has come brought to disk, then what came meanwhile, until nothing is left."""
+        try:
+            while self._reports:
+                taken = [self._reports.popleft() for _number in range(min(_TOGETHER, len(self._reports)))]
+                outcomes: list[Ack | Exception]
+                try:
+                    outcomes = await asyncio.get_running_loop().run_in_executor(
+                        self._writer, self._pbconnect.notify_all, [report for report, _future in taken]
+                    )
+                except Exception as exc:
+                    outcomes = [exc for _report in taken]
+                for (_report, future), outcome in zip(taken, outcomes):
+                    # Done already: its connection was lost, and nobody waits for the answer.
+                    if not future.done():
+                        future.set_result(outcome)
+        finally:
+            self._writing = None
 
     async def _healthz(self, request: web.Request) -> web.Response:
         healthy = await self._on_disk(self._pbconnect.healthy)
@@ -245,6 +317,7 @@ class Service:
 
     def close(self) -> None:
         """Wait for what is being written."""
+        self._writer.shutdown(wait=True)
         self._pool.shutdown(wait=True)
 
 
@@ -277,7 +350,13 @@ async def serve(config: ServerConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # No access log: its lines are request paths.
-    runner = web.AppRunner(service.application(), access_log=None, keepalive_timeout=_KEEPALIVE)
+    runner = web.AppRunner(
+        service.application(),
+        access_log=None,
+        keepalive_timeout=_KEEPALIVE,
+        max_line_size=_MAX_LINE,
+        max_field_size=_MAX_HEADER,
+    )
     await runner.setup()
     beside: list[asyncio.Task[None]] = []
     try:

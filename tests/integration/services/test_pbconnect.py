@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import datetime
 import grp
 import http.client
@@ -39,15 +38,20 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._scripts import (
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import STAGES, Status
 from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import CERTIFICATE, KICKSTART, Site
+from ansible_collections.pxemanager.esxi.tests.support.pbconnect_service import (
+    ADDRESS,
+    NOTIFY,
+    SERVICE,
+    Service,
+    ask,
+    library,
+    tell,
+)
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import WAYS, PxeServer, definition
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-SERVICE = ROOT / "roles" / "pxe_server" / "files" / "pbconnect.py"
 NAME = "esx01.example.com"
 MAC = "00:50:56:aa:bb:01"
-ADDRESS = "192.168.77.21"
 FILE = "01-00-50-56-aa-bb-01.cfg"
-NOTIFY = "/pbconnect/v1/notify"
 
 
 def pythons() -> list[str]:
@@ -65,118 +69,8 @@ def python(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def library(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What the role puts on a PXE server: module_utils alone, below the collection's namespace."""
-    Service.library = tmp_path_factory.mktemp("library")
-    target = Service.library / "ansible_collections" / "pxemanager" / "esxi" / "plugins" / "module_utils"
-    shutil.copytree(ROOT / "plugins" / "module_utils", target, ignore=shutil.ignore_patterns("__pycache__"))
-
-
 def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc)
-
-
-class Service:
-    """One service process and what it has written."""
-
-    library: t.ClassVar[pathlib.Path]
-
-    def __init__(
-        self,
-        site: t.Union[Site, PxeServer],
-        python: str = sys.executable,
-        script: pathlib.Path = SERVICE,
-        library: t.Optional[pathlib.Path] = None,
-        user: t.Optional[pwd.struct_passwd] = None,
-        **environment: str,
-    ) -> None:
-        self.process = subprocess.Popen(
-            [python, str(script), "--config", str(site.config_path)],
-            env={"PYTHONPATH": str(library or self.library), "PATH": os.environ["PATH"], **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            **({} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}),
-        )
-        self.lines: list[str] = []
-        self._listening = threading.Event()
-        self.port = 0
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-        self._listening.wait(30)
-        assert self.port, f"the service did not start: {self.lines}"
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
-            found = re.fullmatch(r"level=info event=listening address=\S+ port=(\d+)", self.lines[-1])
-            if found:
-                self.port = int(found.group(1))
-                self._listening.set()
-        self._listening.set()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self._ended()
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self._ended()
-
-    def _ended(self) -> int:
-        code = self.process.wait(40)
-        self._reader.join(10)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-        return code
-
-    def wait_for(self, pattern: str, seconds: float = 10) -> str:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            for line in self.lines:
-                if re.search(pattern, line):
-                    return line
-            time.sleep(0.02)
-        raise AssertionError(f"no line {pattern!r} in {self.lines}")
-
-
-@dataclasses.dataclass
-class Answer:
-    status: int
-    headers: http.client.HTTPMessage
-    body: bytes
-
-    @property
-    def json(self) -> t.Any:
-        return json.loads(self.body)
-
-
-def ask(
-    port: int,
-    method: str,
-    path: str,
-    body: bytes | t.Iterable[bytes] | None = None,
-    *,
-    client: str | None = ADDRESS,
-    host: str = "127.0.0.1",
-    **headers: str,
-) -> Answer:
-    connection = http.client.HTTPConnection(host, port, timeout=30)
-    try:
-        if client is not None:
-            headers["X-Real-IP"] = client
-        connection.request(method, path, body, {key.replace("_", "-"): value for key, value in headers.items()})
-        response = connection.getresponse()
-        return Answer(response.status, response.headers, response.read())
-    finally:
-        connection.close()
-
-
-def tell(port: int, token: str, stage: str, client: str = ADDRESS, **values: object) -> Answer:
-    body = json.dumps({"stage": stage, **values}).encode()
-    return ask(port, "POST", NOTIFY, body, client=client, Authorization=f"Bearer {token}")
 
 
 @pytest.fixture
@@ -406,7 +300,7 @@ def test_wrong_settings_are_one_line(site: Site, content: str | None) -> None:
         site.config_path.write_text(content)
     done = subprocess.run(
         [sys.executable, str(SERVICE), "--config", str(site.config_path)],
-        env={"PYTHONPATH": str(Service.library)},
+        env={"PYTHONPATH": str(library())},
         capture_output=True,
         text=True,
         check=False,
@@ -493,11 +387,11 @@ def test_what_the_modules_publish_is_what_the_service_flips(python: str) -> None
         kickstart.chmod(0o640)
         server.now = now()
         server.good("armed", one)
-        shutil.copytree(Service.library, root / "library")
+        shutil.copytree(library(), root / "library")
         (root / "library").chmod(0o755)
         for name in ("pbconnect.py", "watch.py"):
             shutil.copy(SERVICE.parent / name, root / name)
-        service = Service(server, python, script=root / "pbconnect.py", library=root / "library", user=user)
+        service = Service(server, python, script=root / "pbconnect.py", code=root / "library", user=user)
         try:
             client = server.install().addresses[0]
             file = f"01-{one['macs'][0].replace(':', '-')}.cfg"

@@ -224,9 +224,23 @@ def test_dnsmasq_accepts_its_configuration(case, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+TLS = {"pxe_server_tls_certificate": "/etc/ssl/pxe.pem", "pxe_server_tls_key": "/etc/ssl/pxe.key"}
+
+
 @pytest.mark.skipif(shutil.which("nginx") is None or os.geteuid() != 0, reason="needs nginx and root")
-def test_nginx_accepts_its_configuration(tmp_path):
-    site = Rendered(pxe_server_address="127.0.0.1", pxe_server_http_port=18999).file("nginx.conf.j2")
+@pytest.mark.parametrize("tls", [False, True])
+def test_nginx_accepts_its_configuration(tls, tmp_path):
+    changes = {"pxe_server_address": "127.0.0.1", "pxe_server_http_port": 18999}
+    if tls:
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+            + ["-subj", "/CN=pxe", "-keyout", f"{tmp_path}/key", "-out", f"{tmp_path}/crt"],
+            check=True,
+            capture_output=True,
+        )
+        changes |= {"pxe_server_tls_certificate": f"{tmp_path}/crt", "pxe_server_tls_key": f"{tmp_path}/key"}
+        changes |= {"pxe_server_https_port": 18998}
+    site = Rendered(**changes).file("nginx.conf.j2")
     (tmp_path / "site.conf").write_text(site)
     (tmp_path / "nginx.conf").write_text(
         f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{ include {tmp_path}/site.conf; }}\n"
@@ -240,12 +254,60 @@ def test_nginx_accepts_its_configuration(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_no_secret_of_a_url_is_logged_by_nginx():
-    site = Rendered().file("nginx.conf.j2")
-    block = re.search(r"location /ks/ \{(.*?)\}", site, re.S).group(1)
-    assert "access_log off;" in block
-    assert "error_log /dev/null;" in block
-    assert "proxy_set_header X-Real-IP $remote_addr;" in block
+@pytest.mark.parametrize("tls", [{}, TLS])
+def test_no_secret_of_a_url_is_logged_by_nginx(tls):
+    site = Rendered(**tls).file("nginx.conf.j2")
+    blocks = re.findall(r"location /ks/ \{(.*?)\}", site, re.S)
+    assert len(blocks) == (2 if tls else 1)
+    for block in blocks:
+        assert "access_log off;" in block
+        assert "error_log /dev/null;" in block
+
+
+@pytest.mark.parametrize("tls", [{}, TLS])
+def test_every_way_to_the_service_says_whose_request_it_is(tls):
+    """The service believes nginx about addresses; a block that forgets it makes every client the machine itself."""
+    site = Rendered(**tls).file("nginx.conf.j2")
+    blocks = [block for block in re.findall(r"location [^{]*\{([^}]*)\}", site) if "proxy_pass" in block]
+    told = [block for block in blocks if "proxy_set_header X-Real-IP $remote_addr;" in block]
+    assert len(blocks) - len(told) == site.count("location = /healthz"), "only the health of the service is anybody's"
+
+
+def test_https_is_offered_when_there_is_a_certificate_and_serves_no_boot_files():
+    assert "ssl" not in Rendered().file("nginx.conf.j2")
+    assert "443/tcp" not in Rendered().value("{{ __pxe_server_ports }}")
+    given = Rendered(**TLS)
+    assert "443/tcp" in given.value("{{ __pxe_server_ports }}")
+    plain, _comment, tls = given.file("nginx.conf.j2").partition("# For people")
+    assert "root /srv/esxi-pxe/boot;" in plain
+    assert "root " not in tls
+    assert "listen 192.168.77.10:443 ssl;" in tls
+    # A certificate that is renewed in place has nginx read it again.
+    nginx = next(item for item in given.value("{{ __pxe_server_services }}") if item["name"] == "nginx.service")
+    assert nginx["files"] == ["/etc/nginx/conf.d/esxi-pxe.conf", "/etc/ssl/pxe.pem", "/etc/ssl/pxe.key"]
+
+
+def exposure(tmp_path, text):
+    """What systemd makes of a unit: 0.0 (locked up) to 10.0 (may do anything)."""
+    path = tmp_path / "esxi-pbconnect.service"
+    path.write_text(text)
+    command = ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return float(re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout).group(1))
+
+
+def systemd_version():
+    if shutil.which("systemd-analyze") is None:
+        return 0
+    done = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True, check=False)
+    return int(re.search(r"systemd (\d+)", done.stdout).group(1))
+
+
+@pytest.mark.skipif(systemd_version() < 250, reason="needs systemd-analyze that can look at a unit without running it")
+def test_the_service_is_locked_up(tmp_path):
+    unit = Rendered().file("esxi-pbconnect.service.j2")
+    assert exposure(tmp_path, unit) <= 2.0
+    assert exposure(tmp_path, unit.replace("ProtectSystem=strict\n", "")) > exposure(tmp_path, unit)
 
 
 READERS = [{"name": "alice", "password_hash": "$6$salt$hash"}]

@@ -56,6 +56,13 @@ def test_paths():
     assert str(LAYOUT.reservation(NAME)) == "/var/lib/esxi-pxe/dhcp-hosts/esx01.example.com"
     assert str(LAYOUT.lock(NAME)) == "/var/lib/esxi-pxe/locks/esx01.example.com.lock"
     assert str(LAYOUT.tree_lock) == "/var/lib/esxi-pxe/locks/_tree.lock"
+
+
+def test_paths_as_text_are_the_same_paths():
+    for what, path in LAYOUT.paths("esx01.example.com")._asdict().items():
+        assert path == str(getattr(LAYOUT, what)("esx01.example.com")), what
+    with pytest.raises(LayoutError):
+        LAYOUT.paths("../esx01")
     assert str(LAYOUT.mode_link(NAME)) == "/srv/esxi-pxe/boot/hosts/esx01.example.com/boot"
     assert str(LAYOUT.mode_dir(NAME, "local")) == "/srv/esxi-pxe/boot/hosts/esx01.example.com/local"
     assert str(LAYOUT.image_dir("esxi-8.0.3")) == "/srv/esxi-pxe/boot/images/esxi-8.0.3"

@@ -5,28 +5,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import os
 import pathlib
 import ssl
 import threading
+import time
 import typing as t
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils import _pbconnect, _scripts
+from ansible_collections.pxemanager.esxi.plugins.module_utils import _groupcommit, _pbconnect, _scripts
 from ansible_collections.pxemanager.esxi.plugins.module_utils._pbconnect import (
     MAX_BODY,
+    Ack,
     Notification,
     Pbconnect,
     Rejected,
+    Report,
     parse_notification,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult
-from ansible_collections.pxemanager.esxi.plugins.module_utils._store import StoreError, flip
+from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
+    LockTimeout,
+    StoreError,
+    flip,
+    host_lock,
+)
 from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import CERTIFICATE, Site
 
 NOW = datetime.datetime(2026, 11, 22, 20, 0, 0, tzinfo=datetime.timezone.utc)
@@ -385,23 +394,157 @@ def record_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-@pytest.mark.parametrize("fails", ["flip", "write_json"])
-def test_nothing_is_acknowledged_that_the_disk_did_not_take(
-    site: Site, pbconnect: Pbconnect, token: str, fails: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_arguments: object, **_named: object) -> t.NoReturn:
-        raise OSError(28, "No space left on device")
+class Full:
+    """A disk that takes no more: `fails` of the module `os` raises, from now on or for one kind of name."""
 
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: str, of: str = "") -> None:
+        real = getattr(os, fails)
+
+        def broken(*arguments: t.Any, **named: t.Any) -> t.Any:
+            if not of or any(of in str(argument) for argument in arguments):
+                raise OSError(28, "No space left on device")
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(os, fails, broken)
+
+
+@pytest.mark.parametrize(
+    ("fails", "of", "mode"),
+    [
+        ("symlink", "", "install"),
+        ("rename", "boot", "install"),
+        ("open", ".tmp", "local"),
+        ("write", "", "local"),
+        ("fsync", "", "local"),
+        ("rename", ".json", "local"),
+    ],
+)
+def test_nothing_is_acknowledged_that_the_disk_did_not_take(
+    site: Site, pbconnect: Pbconnect, token: str, fails: str, of: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(_pbconnect, fails, full)
+        Full(patch, fails, of)
         with pytest.raises(OSError, match="No space"):
             pbconnect.notify(token, said("installing"), ADDRESS, NOW)
     # A status that says local beside a link that installs would be a loop; the other way round is harmless.
     assert site.status(NAME).stage == "armed"
-    assert site.mode(NAME) == ("install" if fails == "flip" else "local")
+    assert site.mode(NAME) == mode
+    for folder in (site.layout.status_dir, site.layout.tree(NAME)):
+        assert not list(folder.glob(".*")), "a temporary file was left"
     # And the retry completes it.
     assert not pbconnect.notify(token, said("installing"), ADDRESS, NOW).duplicate
     assert (site.status(NAME).stage, site.mode(NAME)) == ("installing", "local")
+
+
+def rack(site: Site, count: int) -> dict[str, Report]:
+    """So many armed hosts, and what each of them says next."""
+    reports = {}
+    for number in range(count):
+        name, mac = f"rack{number:02}.example.com", f"00:50:56:00:00:{number:02x}"
+        site.arm(name, [mac], [ADDRESS], NOW)
+        reports[name] = Report(site.mint(name, mac, NOW), said("installing", mac=mac), ADDRESS, NOW)
+    return reports
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 40])
+def test_many_hosts_at_once(site: Site, pbconnect: Pbconnect, count: int) -> None:
+    reports = rack(site, count)
+    for duplicate in (False, True):
+        acks = pbconnect.notify_all(list(reports.values()))
+        assert acks == [Ack(name, "installing", "local", duplicate) for name in reports]
+        for name in reports:
+            assert (site.status(name).stage, site.mode(name)) == ("installing", "local")
+    assert not list(site.layout.status_dir.glob(".*"))
+
+
+def test_one_bad_report_neither_stops_nor_hides_the_others(site: Site, pbconnect: Pbconnect) -> None:
+    reports = list(rack(site, 12).values())
+    site.layout.status("rack03.example.com").write_text("{")
+    site.layout.mode_link("rack05.example.com").unlink()
+    site.layout.tree("rack05.example.com").rename(site.root / "away")
+    reports[7] = dataclasses.replace(reports[7], token=reports[7].token[:-4] + "AAAA")
+    reports[8] = dataclasses.replace(reports[8], client="10.0.0.1")
+    with host_lock(site.layout, "rack09.example.com"):
+        outcomes = pbconnect.notify_all([*reports, reports[0]])
+    kinds = [type(outcome) for outcome in outcomes]
+    wrong = {3: StoreError, 5: FileNotFoundError, 7: Rejected, 8: Rejected, 9: LockTimeout, 12: LockTimeout}
+    assert kinds == [wrong.get(number, Ack) for number in range(13)]
+    for number in range(12):
+        name = f"rack{number:02}.example.com"
+        if number not in wrong:
+            assert (site.status(name).stage, site.mode(name)) == ("installing", "local")
+        elif number not in (3, 5):
+            assert (site.status(name).stage, site.mode(name)) == ("armed", "install")
+    # Whoever was at the ninth host is done.
+    assert pbconnect.notify_all([reports[9]]) == [Ack("rack09.example.com", "installing", "local", False)]
+
+
+def test_all_links_are_on_disk_before_a_status_gets_its_name(
+    site: Site, pbconnect: Pbconnect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when one call brings them all there."""
+    reports = rack(site, 6)
+    real = _groupcommit.sync_filesystem
+    seen = record_disk(site, monkeypatch)
+    monkeypatch.setattr(_groupcommit, "sync_filesystem", lambda fd: (seen.append("sync all"), real(fd)))
+    pbconnect.notify_all(list(reports.values()))
+    names = [f"rename {name}.json" for name in reports]
+    assert seen == [*["rename boot"] * 6, "sync all", *names, "sync status"]
+
+
+@pytest.mark.parametrize("sync", ["sync_filesystem", "fsync"])
+def test_when_the_sync_of_all_fails_none_is_acknowledged(
+    site: Site, pbconnect: Pbconnect, sync: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = list(rack(site, 6).values())
+
+    def broken(_descriptor: int) -> t.NoReturn:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_groupcommit if sync == "sync_filesystem" else os, sync, broken)
+        assert all(isinstance(outcome, OSError) for outcome in pbconnect.notify_all(reports))
+    # Said again, all of it is done.
+    acks = pbconnect.notify_all(reports)
+    assert all(isinstance(ack, Ack) and ack.stage == "installing" for ack in acks)
+
+
+def test_a_file_system_with_much_else_to_write_is_not_waited_for(
+    site: Site, pbconnect: Pbconnect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = list(rack(site, 6).values())
+    calls = []
+
+    def busy(descriptor: int) -> None:
+        calls.append(descriptor)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(_groupcommit, "sync_filesystem", busy)
+    pbconnect.notify_all(reports)
+    assert len(calls) == 1
+    seen = record_disk(site, monkeypatch)
+    later_on = [dataclasses.replace(report.notification, stage="installed") for report in reports]
+    pbconnect.notify_all([dataclasses.replace(report, notification=said) for report, said in zip(reports, later_on)])
+    assert len(calls) == 1, "it was slow, and was tried again at once"
+    names = [event.rpartition(" ")[2] for event in seen if event.startswith("rename")]
+    first = seen.index(f"rename {names[0]}")
+    assert {f"sync {name.rpartition('.json')[0]}" for name in names} <= set(seen[:first])
+    assert seen[:first].count("sync file") == 6
+    assert seen[-1] == "sync status"
+
+
+def test_an_install_that_is_replaced_while_the_lock_is_waited_for_counts(
+    site: Site, pbconnect: Pbconnect, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = _pbconnect.lock_host
+
+    def disarmed_meanwhile(*arguments: t.Any) -> int:
+        site.write_install(site.install(NAME).void())
+        return real(*arguments)
+
+    monkeypatch.setattr(_pbconnect, "lock_host", disarmed_meanwhile)
+    rejected("forbidden", pbconnect.notify, token, said("installing"), ADDRESS, NOW)
+    assert (site.status(NAME).stage, site.mode(NAME)) == ("armed", "install")
 
 
 def test_a_status_file_that_is_not_ours_is_an_error_and_not_overwritten(

@@ -322,7 +322,7 @@ def test_the_link_is_flipped_last_and_after_everything_is_on_disk(server, monkey
             return call
 
     monkeypatch.setattr(_store, "os", Watch())
-    monkeypatch.setattr(_store, "_sync_filesystem", lambda fd: order.append(("sync", "")))
+    monkeypatch.setattr(_store, "sync_filesystem", lambda fd: order.append(("sync", "")))
     server.good("armed", ONE)
     arming = order[order.index(("rename", f"01-{MAC.replace(':', '-')}.pxelinux")) - 1 :]
     names = [name for kind, name in arming if kind == "rename"]

@@ -34,7 +34,7 @@ NAME, NAME2 = ONE["name"], TWO["name"]
 def no_waiting_for_the_disk(monkeypatch):
     # A killed process loses nothing that it wrote; only a power failure does, which no test here can show.
     monkeypatch.setattr(os, "fsync", lambda fd: None)
-    monkeypatch.setattr(_store, "_sync_filesystem", lambda fd: None)
+    monkeypatch.setattr(_store, "sync_filesystem", lambda fd: None)
 
 
 class Killed(BaseException):

@@ -91,7 +91,7 @@ class Recorder:
 def recorder(monkeypatch):
     recorder = Recorder()
     monkeypatch.setattr(_store, "os", recorder)
-    monkeypatch.setattr(_store, "_sync_filesystem", lambda fd: recorder.calls.append(("syncfs",)))
+    monkeypatch.setattr(_store, "sync_filesystem", lambda fd: recorder.calls.append(("syncfs",)))
     return recorder
 
 
@@ -134,7 +134,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 
 
 def test_a_left_over_temporary_name_is_no_obstacle(tmp_path, monkeypatch):
-    monkeypatch.setattr(_store, "_temporary", lambda base: f".{base}.1-1.tmp")
+    monkeypatch.setattr(_store, "temporary_name", lambda base: f".{base}.1-1.tmp")
     (tmp_path / ".f.1-1.tmp").symlink_to("/etc/passwd")
     atomic_write(tmp_path / "f", b"new")
     (tmp_path / ".l.1-1.tmp").write_text("x")
