@@ -286,8 +286,10 @@ class Watch:
         return self._events
 
     @staticmethod
-    def _json(document: t.Mapping[str, object], status: int = 200, headers: t.Mapping[str, str] = {}) -> web.Response:
-        return web.json_response(document, status=status, headers={**_HEADERS, **headers})
+    def _json(
+        document: t.Mapping[str, object], status: int = 200, headers: t.Optional[t.Mapping[str, str]] = None
+    ) -> web.Response:
+        return web.json_response(document, status=status, headers={**_HEADERS, **(headers or {})})
 
     @staticmethod
     def _page(text: str, status: int = 200) -> web.Response:
