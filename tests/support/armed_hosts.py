@@ -68,6 +68,7 @@ class Site:
             self.layout.installs_dir,
             self.layout.kickstarts_dir,
             self.layout.locks_dir,
+            self.layout.events_dir,
             self.layout.trees_dir,
             self.layout.boot_root / "pxelinux.cfg",
         ):
