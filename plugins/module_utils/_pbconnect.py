@@ -432,12 +432,15 @@ class Pbconnect:
         if notification.mac is not None and notification.mac != mac:
             raise Rejected("malformed", f"{notification.mac} is not the MAC address that this kickstart is for", name)
         with _Opened(paths.status) as record:
-            ack, status = self._decide(name, install, record.document(), report)
+            ack, status = self._decide(name, install, mac, record.document(), report)
             return ack, LocalBoot(paths, status, record.detach())
 
     @staticmethod
-    def _decide(name: str, install: Install, document: object, report: Report) -> tuple[Ack, bytes | None]:
-        """What a report that counts makes of a host's status; None: it says so already."""
+    def _decide(name: str, install: Install, mac: str, document: object, report: Report) -> tuple[Ack, bytes | None]:
+        """What a report that counts makes of a host's status; None: it says so already.
+
+        :arg mac: the MAC address whose kickstart the token was in.
+        """
         notification = report.notification
         before = None if document is None else Status.from_json(document)
         if before is None or before.install != install.install:

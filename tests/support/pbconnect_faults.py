@@ -73,6 +73,8 @@ def run_service(config_path: str, log: str) -> None:
     specification = importlib.util.spec_from_file_location("pbconnect_service_program", SERVICE)
     assert specification is not None and specification.loader is not None
     program = importlib.util.module_from_spec(specification)
+    # What lies beside it, as for a program that Python is told to run.
+    sys.path.insert(0, str(SERVICE.parent))
     specification.loader.exec_module(program)
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
     asyncio.run(program.serve(program.load(config_path)))

@@ -33,7 +33,7 @@ import traceback
 import typing as t
 
 from aiohttp import web
-from watch import Watch
+from watch import WATCHED, Watch
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._pbconnect import (
@@ -76,8 +76,6 @@ _MAX_LINE = 2048
 _MAX_HEADER = 4096
 
 _STATUS_OF_REJECTION = {"malformed": 400, "unauthorized": 401, "forbidden": 403, "not_found": 404, "backwards": 409}
-# Where keys and tokens can be guessed.
-_THROTTLED = ("/ks/", "/pbconnect/")
 _BARE = re.compile(r"[A-Za-z0-9_.:/+-]+")
 _BEARER = re.compile(r"Bearer +(\S+)", re.IGNORECASE)
 
@@ -174,8 +172,8 @@ class Service:
         An address that is refused again and again gets neither for a while.
         """
         client = _client(request)
-        if not request.path.startswith(_THROTTLED):
-            # The page and its like come from this machine: whoever looks for a host that is not there is no attacker.
+        if request.path.startswith(WATCHED):
+            # nginx has let its readers in by a password, and they all come from the same address: its own.
             return await self._answer_or_refusal(request, handler, client)
         if self._throttle.retry_after(client, time.monotonic()) > 0:
             return _answer(429, ok=False, error="too many requests of this address were refused")

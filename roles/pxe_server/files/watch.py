@@ -67,6 +67,8 @@ _MAX_STREAMS = 200
 _BATCH = 500
 _MAX_EVENTS = 1000
 
+# How the paths begin that readers ask for.
+WATCHED = (BASE, "/metrics", "/api/v1/")
 _NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 _NOTIFICATIONS = {200: "accepted", 401: "unauthorized", 403: "forbidden", 409: "backwards", 429: "limited"}
 _KICKSTARTS = {200: "served", 403: "forbidden", 429: "limited"}

@@ -32,9 +32,9 @@ def document():
 
 def routes(tmp_path, monkeypatch):
     pytest.importorskip("aiohttp")
-    # the program's own folder, where it finds its other part
-    monkeypatch.syspath_prepend(str(ROOT / "roles/pxe_server/files"))
     path = ROOT / "roles/pxe_server/files/pbconnect.py"
+    # where it finds its other part
+    monkeypatch.syspath_prepend(str(path.parent))
     specification = importlib.util.spec_from_file_location("pbconnect_program", path)
     program = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(program)
