@@ -153,7 +153,8 @@ def _check_words(command: Command) -> t.Iterator[str]:
     if wanted is not None and len(command.words) != 1:
         yield f"needs exactly one word; write {command.name} {wanted}"
     elif wanted is None and command.words and command.name not in ("rootpw", "part"):
-        yield f"takes no word {show(command.words[0])}; take it out, or put a value that has a blank in quotes"
+        # Not repeated: it may be a licence key.
+        yield "has a word that it does not take; take it out, or put a value that has a blank in quotes"
 
 
 def _one_of(command: Command, *names: str) -> t.Iterator[str]:

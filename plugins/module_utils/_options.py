@@ -173,7 +173,7 @@ def parse_disk(fields: Fields, kickstart: KickstartOptions) -> t.Optional[Disk]:
         return None
     if disk.booted and kickstart.command != "upgrade":
         fields.wrong("disk.booted", "is for kickstart.command: upgrade only; write disk.device or disk.first")
-    if disk.ignore_ssd and (disk.first is None or kickstart.command == "installorupgrade"):
+    if disk.ignore_ssd and (disk.first is None or kickstart.command != "install"):
         fields.wrong("disk.ignore_ssd", "works with disk.first and kickstart.command: install only; take it out")
     for option, is_set, allowed in (
         ("existing_vmfs", disk.existing_vmfs == "preserve", ("install",)),

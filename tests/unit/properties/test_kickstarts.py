@@ -10,6 +10,7 @@ by running the sections: stand-ins record their arguments, so that text which st
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import pathlib
 import re
@@ -619,47 +620,49 @@ def test_anything_else_is_refused_in_clear_words_or_is_good(definition, data):
         assert len(sentences) == 1, "one mistake, one sentence"
 
 
-disk_words = st.sampled_from(["local", "ST3120814A-16let", "ST3120814A-17lett"])
-free_disk = maybe(
-    device=st.just("naa.1"),
-    first=st.lists(disk_words, max_size=1),
-    booted=flag,
-    existing_vmfs=st.sampled_from(["refuse", "overwrite", "preserve"]),
-    **dict.fromkeys(("overwrite_vsan", "create_vmfs", "ignore_ssd", "force_unsupported"), flag),
+TARGETS = ({"first": []}, {"device": "naa.1"}, {"booted": True})
+INSTALLER = (
+    *(("disk", *knob) for target in TARGETS for knob in target.items()),
+    *(("disk", "existing_vmfs", word) for word in ("refuse", "overwrite", "preserve")),
+    *(("disk", option, True) for option in ("overwrite_vsan", "ignore_ssd", "force_unsupported")),
+    ("disk", "create_vmfs", False),
+    *(("disk", "first", [model]) for model in ("ST3120814A-16let", "ST3120814A-17lett")),
+    *(("kickstart", "command", word) for word in ("install", "installorupgrade", "upgrade")),
+    *(("kickstart", option, True) for option in ("force_migrate", "save_bootbank")),
+    *(("kickstart", "clearpart", value) for value in ({}, {"all_drives": True}, {"all_drives": True, "first": []})),
 )
-free_kickstart = maybe(
-    command=st.sampled_from(["install", "installorupgrade", "upgrade"]),
-    clearpart=maybe(drives=st.just(["a"]), all_drives=flag, ignore_drives=st.just(["a"]), first=st.just([])),
-    force_migrate=flag,
-    save_bootbank=flag,
-)
-free_network = maybe(
-    bootproto=st.sampled_from(["static", "dhcp"]),
-    address=st.sampled_from(["192.168.77.21", "192.168.77.21/24"]),
-    netmask=st.sampled_from(["255.255.255.0", "255.255.0.0"]),
-    gateway=st.sampled_from(["192.168.77.1", "192.168.78.1", "192.168.77.21"]),
-    nameservers=st.lists(st.just("192.168.77.1"), max_size=3),
-    vlan=st.sampled_from([0, 4094, 4095, 5000]),
+NETWORK = (
+    *(("network", "bootproto", word) for word in ("static", "dhcp")),
+    *(("network", "address", word) for word in ("192.168.77.21", "192.168.77.21/24")),
+    *(("network", "netmask", word) for word in ("255.255.255.0", "255.255.0.0")),
+    *(("network", "gateway", word) for word in ("192.168.77.1", "192.168.78.1", "192.168.77.21")),
+    *(("network", "nameservers", ["192.168.77.1"] * count) for count in (1, 2, 3)),
+    *(("network", "vlan", number) for number in (4094, 4095, 5000)),
 )
 
 
-@given(st.one_of(st.tuples(free_disk, free_kickstart, st.none()), st.tuples(st.none(), st.none(), free_network)))
-@bounded(300)
-def test_what_excludes_each_other_is_refused_by_the_names_of_the_options(parts):
-    given_parts = zip(("disk", "kickstart", "network"), parts)
-    definition = plain_definition(**{key: value for key, value in given_parts if value is not None})
-    _host, texts, sentences = render(copy.deepcopy(definition))
-    if texts:
-        assert (
-            sum(
-                (true(value) if key == "booted" else key in ("device", "first"))
-                for key, value in definition["disk"].items()
-            )
-            == 1
-        )
-        assert_good(definition, texts)
-    for sentence in sentences:
-        assert re.match(r"esx01\.example\.com: (?:disk|kickstart|network)[. ]", sentence), sentence
+@pytest.mark.parametrize(
+    ("base", "knobs"),
+    [
+        *(({"disk": target}, INSTALLER) for target in TARGETS),
+        ({"network": {}}, NETWORK),
+        ({"network": {"address": "192.168.77.21/24"}}, NETWORK),
+    ],
+)
+def test_what_excludes_each_other_is_refused_by_the_names_of_the_options(base, knobs):
+    good = 0
+    for pair in itertools.combinations(knobs, 2):
+        definition = plain_definition(**copy.deepcopy(base))
+        for section, option, value in pair:
+            definition.setdefault(section, {})[option] = value
+        _host, texts, sentences = render(copy.deepcopy(definition))
+        for sentence in sentences:
+            assert re.match(r"esx01\.example\.com: (?:disk|kickstart|network)[. ]", sentence), sentence
+        if texts:
+            good += 1
+            assert sum(option in definition["disk"] for option in ("first", "device", "booted")) == 1, definition
+            assert_good(definition, texts)
+    assert good > 5 or base == {"disk": {"booted": True}}
 
 
 words = st.sampled_from(
@@ -919,6 +922,29 @@ def test_a_value_is_data_or_is_refused(machine, made, data):
         assert [result["name"] for result in note_of_it["actions"]] == [odd]
     else:
         assert any(odd.lower() in word.lower() for call in found for word in call)
+
+
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [
+        (lambda text: {"shell": ":", "name": text}, None),
+        (lambda text: {"advanced": {"option": "/A/b", "value": text}}, "--string-value="),
+        (lambda text: {"portgroup": {"name": text, "vlan": 1}}, "--portgroup-name="),
+        (lambda text: {"component": f"http://{text}"}, "--depot=http://"),
+    ],
+    ids=["name", "advanced", "portgroup", "component"],
+)
+def test_every_character_that_is_taken_arrives(machine, make, place):
+    texts = [f"a{chr(number)}b{number}" for number in range(256)]
+    taken = [text for text in texts if not parse_hosts([plain_definition(post_actions=[make(text)])]).errors]
+    assert len(taken) > 60
+    definition = plain_definition(post_actions=[make(text) for text in taken])
+    code, calls, note_of_it = machine.run(sections(definition)["%firstboot"])
+    assert code == 0
+    if place is None:
+        assert [result["name"] for result in note_of_it["actions"]] == taken
+    else:
+        assert [word for call in calls for word in call if word.startswith(place)] == [place + text for text in taken]
 
 
 @given(made=st.lists(actions(), max_size=8))

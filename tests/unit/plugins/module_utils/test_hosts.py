@@ -281,6 +281,12 @@ def test_a_number_that_python_does_not_print(option):
     assert "is no option" in wrong(network={10**5000: 1, "address": "192.168.77.21/24"})
 
 
+@pytest.mark.parametrize("command", ["installorupgrade", "upgrade"])
+def test_ignore_ssd_is_for_an_install(command):
+    told = wrong(disk={"first": [], "ignore_ssd": True}, kickstart={"command": command})
+    assert "disk.ignore_ssd works with disk.first and kickstart.command: install only" in told
+
+
 def test_what_depends_on_a_wrong_command_is_not_judged():
     told = wrong(
         disk={"first": [], "ignore_ssd": True}, kickstart={"command": "instal", "clearpart": {"all_drives": 1}}

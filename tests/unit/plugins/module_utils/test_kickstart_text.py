@@ -75,7 +75,11 @@ def test_the_default_is_good():
             lines_with("installorupgrade --firstdisk --preservevmfs --novmfsondisk --ignoressd", without=["install"]),
             "--ignoressd is an error with installorupgrade",
         ),
-        (lines_with("install --firstdisk=LOGICAL VOLUME", without=["install"]), "takes no word 'VOLUME'"),
+        (
+            lines_with("install --firstdisk=LOGICAL VOLUME", without=["install"]),
+            "install: has a word that it does not take",
+        ),
+        (lines_with("serialnum AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"), "serialnum: has a word that it does not take"),
         (lines_with("keyboard US Default"), "keyboard: needs exactly one word"),
         (lines_with("%include"), "%include: needs exactly one word; write %include FILE"),
         (lines_with("%include /tmp/a /tmp/b"), "needs exactly one word"),
