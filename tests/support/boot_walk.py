@@ -64,13 +64,15 @@ class Tree:
                     raise BadLink(f"{path} leads out of the boot tree")
                 done.pop()
                 continue
-            here = self.root.joinpath(*done, part)
-            if not os.path.lexists(here):
+            here = "/".join((str(self.root), *done, part))
+            try:
+                target = os.readlink(here)
+            except FileNotFoundError:
                 return None
-            if not here.is_symlink():
+            except OSError:
+                # No link.
                 done.append(part)
                 continue
-            target = os.readlink(here)
             if target.startswith("/"):
                 raise BadLink(f"{path} is found by way of the absolute link {part} -> {target}")
             parts = [*target.split("/"), *parts]
