@@ -230,7 +230,7 @@ def _check_length(host: Host, image: Image, prefix: str, options: str, mac: str)
     if length >= COMMAND_LINE_LIMIT:
         raise TreeError(
             f"the kernel command line of {host.name} has {length} bytes, the boot loader takes fewer than "
-            f"{COMMAND_LINE_LIMIT}: shorten its boot options"
+            f"{COMMAND_LINE_LIMIT}: shorten its boot.options"
         )
 
 
@@ -380,6 +380,6 @@ def refusals(host: Host, images: t.Iterable[Image]) -> list[str]:
             reasons.append(
                 f"The image {image.name} ({image.version}) is newer than the UEFI boot loader of {loader.name} "
                 f"({loader.mboot_version}) and brings none: import a medium that has efi/boot/bootx64.efi, "
-                "or set firmware: bios."
+                f"or set the firmware of {host.name} to bios."
             )
     return reasons

@@ -445,6 +445,7 @@ def test_every_firmware_with_every_kind_of_image(newest, tmp_path):
     kinds = [("mboot.c32", True), ("mboot.c32", False), ("linux", True), ("linux", False), ("none", True)]
     text = "kernel=/b.b00\nkernelopt=runweasel cdromBoot\nmodules=/a.v00 --- /b.v00 x\nbuild={}-0.0.1\n"
     drawn = [(version, *kind) for version in versions for kind in kinds]
+    drawn.append(("9.0.1", "mboot.c32", False))  # newer than any mboot here
     medium = [
         {"name": f"esxi-{number}", "text": text.format(version), "version": version, "bios": bios, "uefi": uefi}
         for number, (version, bios, uefi) in enumerate(drawn)
@@ -464,6 +465,34 @@ def test_every_firmware_with_every_kind_of_image(newest, tmp_path):
     run_site(Site(tmp_path, {"media": medium, "http_port": 80, "bios_localboot": 0}), hosts)
 
 
+@pytest.mark.parametrize("length", [4094, 4095, 4096, 4097])
+def test_the_command_line_to_the_last_byte(length, tmp_path):
+    text = "kernel=/b.b00\nkernelopt=runweasel KS=cdrom:/KS.CFG netdevice=x\nmodules=/a.v00\nbuild=8.0.3-0.0.1\n"
+    medium = {"name": "esxi", "text": text, "version": "8.0.3", "bios": "mboot.c32", "uefi": True}
+    place = Site(tmp_path, {"media": [medium], "http_port": 80, "bios_localboot": 0})
+    host = {
+        "name": "esx1.example.com",
+        "macs": ["00:50:56:aa:01:01"],
+        "network": {"address": "192.168.77.21/24"},
+        "image": "esxi",
+        "disk": {"first": ["local"]},
+        "boot": {"vlan": 7, "options": {f"o{number}": "x" * 500 for number in range(7)}},
+    }
+    room = length - len(longest_command_line(place, host)) - len(" rest=")
+    host["boot"]["options"]["rest"] = "x" * room
+    assert len(longest_command_line(place, host)) == length
+    run_site(place, [host])
+    assert bool(why_not(place, host)) == (length > 4095)
+
+
+def longest_command_line(place, host):
+    """With the longer of the two prefixes, for the first MAC."""
+    record, mac = place.records[host["image"]], host["macs"][0].lower()
+    ks = f"{place.base_url}/ks/{'0' * 32}/01-{mac.replace(':', '-')}.cfg"
+    kernel = f"{place.base_url}/images/{host['image']}/{record['kernel']}"
+    return " ".join([kernel, *expected_options(host, record, ks, mac)])
+
+
 def why_not(place, host):
     """Why a correct definition cannot be armed, from what people and the media say; empty: it can."""
     record = place.records.get(host["image"])
@@ -480,11 +509,7 @@ def why_not(place, host):
             return "an older mboot than the image"
     if host["network"] == {"bootproto": "dhcp"}:
         return "nobody may fetch the kickstart"
-    # The longer of the two prefixes, and as long a key as there is.
-    mac = host["macs"][0]
-    ks = f"{place.base_url}/ks/{'0' * 32}/01-{mac.replace(':', '-')}.cfg"
-    words = [f"{place.base_url}/images/{host['image']}/{record['kernel']}", *expected_options(host, record, ks, mac)]
-    return "too long a command line" if len(" ".join(words)) >= 4096 else ""
+    return "too long a command line" if len(longest_command_line(place, host)) >= 4096 else ""
 
 
 @settings(BOUNDED, max_examples=80)
