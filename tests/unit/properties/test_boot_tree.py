@@ -631,3 +631,27 @@ def test_a_description_that_somebody_touched_smuggles_nothing_in(place, value, f
         if result["failed"]:
             assert "esx1.example.com" in result["msg"] or "esxi-8.0.3" in result["msg"], result["msg"]
             assert site.server.mode("esx1.example.com") in ("local", None)
+
+
+@pytest.mark.parametrize("value", [value for value in HOSTILE if isinstance(value, str) and value], ids=ascii)
+def test_no_hostile_text_becomes_a_kernel_option(value, tmp_path):
+    text = "kernel=/b.b00\nkernelopt=runweasel\nmodules=/a.v00\nbuild=8.0.3-0.0.1\n"
+    medium = {"name": "esxi", "text": text, "version": "8.0.3", "bios": "mboot.c32", "uefi": True}
+    place = Site(tmp_path, {"media": [medium], "http_port": 80, "bios_localboot": 0})
+    host = {
+        "name": "esx1.example.com",
+        "macs": ["00:50:56:aa:01:01"],
+        "network": {"address": "192.168.77.21/24"},
+        "image": "esxi",
+        "disk": {"first": ["local"]},
+        "boot": {"options": {"word": value}},
+    }
+    place.server.write_kickstarts(host)
+    result = place.call("armed", host)["hosts"]["esx1.example.com"]
+    if not result["failed"]:
+        place.check_install(host, "esx1.example.com")
+        assert not set(value) & set(" \n\r\t'\"`$\\&|")
+        return
+    assert "esx1.example.com" in result["msg"] and "boot.options" in result["msg"]
+    assert result["msg"].isascii() and result["msg"].isprintable()
+    place.check_local(host["macs"][0])
