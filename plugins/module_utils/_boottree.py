@@ -15,6 +15,9 @@ For each MAC and boot mode there are four files, because each way in reads anoth
 - `.http.boot.cfg`: mboot, loaded over HTTP, where only a prefix that is a URL works.
 - `.ipxe`: iPXE.
 
+A host whose firmware is BIOS has a fifth, `.bios.boot.cfg`: what its mboot.c32 reads, while the `.boot.cfg` that UEFI
+reads says "boot the disk" in either mode.
+
 In the mode local they all say "boot the disk": `LOCALBOOT`, mboot's `skip=1` (which makes it leave for the firmware's
 next boot option), iPXE's `exit 1` (`exit` alone sends some machines into their setup). mboot knows `skip` from ESXi
 8.0.1 on and an older one hangs, so an older one is never put where machines load it (see `mboot_supplier`).
@@ -31,6 +34,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._images import (
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import (
     INSTALL,
     LOCAL,
+    MODES,
     LayoutError,
     check_image_name,
     check_mode,
@@ -54,6 +58,7 @@ __all__ = (
     "kernel_options",
     "mac_files",
     "mode_link",
+    "other_firmware_files",
     "refusals",
     "stems_of",
 )
@@ -61,8 +66,8 @@ __all__ = (
 COMMAND_LINE_LIMIT = 4096
 """Bytes that the kernel's command line must stay under; mboot refuses to boot with more."""
 
-FILE_SUFFIXES: t.Final = (".pxelinux", ".boot.cfg", ".http.boot.cfg", ".ipxe")
-"""What follows `01-<mac>` in the names of a mode's files."""
+FILE_SUFFIXES: t.Final = (".pxelinux", ".boot.cfg", ".http.boot.cfg", ".ipxe", ".bios.boot.cfg")
+"""What follows `01-<mac>` in the names of a mode's files; the last is of BIOS hosts only."""
 
 _BY_HAND = "# Written by pxemanager.esxi; changes made by hand are lost.\n"
 _TITLE = "Loading ESXi installer"
@@ -110,6 +115,13 @@ def mac_files(name: str, mode: str, mac: str) -> tuple[str, ...]:
     """Paths of the files of one mode of a host for one MAC."""
     folder = f"hosts/{check_name(name)}/{check_mode(mode)}"
     return tuple(f"{folder}/{mac_stem(mac)}{suffix}" for suffix in FILE_SUFFIXES)
+
+
+def other_firmware_files(host: Host) -> list[str]:
+    """Paths of files that the host may have from another firmware in its definition, and must no longer have."""
+    if host.firmware == "bios":
+        return []
+    return [mac_files(host.name, mode, mac)[-1] for mac in host.macs for mode in MODES]
 
 
 def stems_of(entries: t.Iterable[str]) -> set[str]:
@@ -179,12 +191,15 @@ def defaults(config: ServerConfig) -> dict[str, str]:
     }
 
 
-def _local_files(name: str, macs: t.Iterable[str], config: ServerConfig) -> dict[str, str]:
-    why = f"{name}: local boot"
+def _local_files(host: Host, config: ServerConfig) -> dict[str, str]:
+    why = f"{host.name}: local boot"
     pxelinux, boot_cfg, ipxe = _pxelinux_local(config, why), _boot_cfg_local(why), _ipxe_local(why)
     files: dict[str, str] = {}
-    for mac in macs:
-        files.update(zip(mac_files(name, LOCAL, mac), (pxelinux, boot_cfg, boot_cfg, ipxe)))
+    for mac in host.macs:
+        paths = mac_files(host.name, LOCAL, mac)
+        if host.firmware == "bios":
+            files[paths[-1]] = boot_cfg  # for an mboot.c32 that the mode was switched under
+        files.update(zip(paths, (pxelinux, boot_cfg, boot_cfg, ipxe)))
     return files
 
 
@@ -215,7 +230,7 @@ def _check_length(host: Host, image: Image, prefix: str, options: str, mac: str)
     if length >= COMMAND_LINE_LIMIT:
         raise TreeError(
             f"the kernel command line of {host.name} has {length} bytes, the boot loader takes fewer than "
-            f"{COMMAND_LINE_LIMIT}: shorten its boot options"
+            f"{COMMAND_LINE_LIMIT}: shorten its boot.options"
         )
 
 
@@ -255,11 +270,14 @@ def _pxelinux_install(host: Host, image: Image, options: str, mac: str) -> str:
             + _line("  APPEND " + f"{bios.append} {options}".strip())
             + "  IPAPPEND 2\n"
         )
-    # mboot looks for this beside itself, then in the TFTP root, where the link of this MAC is: the file UEFI reads too.
+    # mboot looks for this beside itself, then in the TFTP root: the file that UEFI reads too, unless it must not.
+    boot_cfg = f"{mac_stem(mac)}/boot.cfg"
+    if host.firmware == "bios":
+        boot_cfg = f"{mode_link(host.name)}/{mac_stem(mac)}.bios.boot.cfg"
     return (
         head
         + _line(f"  KERNEL {folder}/{_relative(image, bios.path)}")
-        + _line(f"  APPEND -c {mac_stem(mac)}/boot.cfg")
+        + _line(f"  APPEND -c {boot_cfg}")
         + "  IPAPPEND 2\n"
     )
 
@@ -298,11 +316,14 @@ def _install_files(host: Host, image: Image, config: ServerConfig, key: str) -> 
         # A machine whose firmware is not what the definition says would be installed for the wrong one.
         if not pxelinux or host.firmware == "uefi":
             pxelinux = _pxelinux_local(config, f"{host.name}: no BIOS install (firmware {host.firmware})")
+        paths = mac_files(host.name, INSTALL, mac)
         if host.firmware == "bios":
-            ipxe = _ipxe_local(f"{host.name}: no UEFI install (firmware bios)")
-            http_boot_cfg = _boot_cfg_local(f"{host.name}: no UEFI install (firmware bios)")
-            # .boot.cfg stays: BIOS's mboot.c32 reads it as well.
-        files.update(zip(mac_files(host.name, INSTALL, mac), (pxelinux, boot_cfg, http_boot_cfg, ipxe)))
+            # First, because the configuration of PXELINUX names it.
+            files[paths[-1]] = boot_cfg
+            why = f"{host.name}: no UEFI install (firmware bios)"
+            boot_cfg = http_boot_cfg = _boot_cfg_local(why)
+            ipxe = _ipxe_local(why)
+        files.update(zip(paths, (pxelinux, boot_cfg, http_boot_cfg, ipxe)))
     return files
 
 
@@ -313,11 +334,16 @@ def host_files(host: Host, image: Image | None, config: ServerConfig, key: str |
         carry the kickstart's URL, which is new for every install).
     :raises TreeError: something in the definition or the image cannot be put into a boot file.
     """
-    files = _local_files(check_name(host.name), host.macs, config)
+    check_name(host.name)
+    files = _local_files(host, config)
     if key is not None:
         if image is None:
             raise TreeError(_not_imported(host))
-        files.update(_install_files(host, image, config, key))
+        try:
+            files.update(_install_files(host, image, config, key))
+        except TreeError as error:
+            # A line that is refused does not know whose it is.
+            raise TreeError(f"{host.name} cannot get boot files for {image.name}: {error}") from error
     return files
 
 
@@ -354,6 +380,6 @@ def refusals(host: Host, images: t.Iterable[Image]) -> list[str]:
             reasons.append(
                 f"The image {image.name} ({image.version}) is newer than the UEFI boot loader of {loader.name} "
                 f"({loader.mboot_version}) and brings none: import a medium that has efi/boot/bootx64.efi, "
-                "or set firmware: bios."
+                f"or set the firmware of {host.name} to bios."
             )
     return reasons

@@ -198,11 +198,15 @@ class Image:
             if not isinstance(modules, list):
                 raise ImageError("its modules are no list")
             bios = BiosLoader(**_texts(loaders["bios"])) if loaders["bios"] is not None else None
+            if bios is not None:
+                for path in (bios.kernel, bios.initrd) if bios.kind == "linux" else (bios.path,):
+                    _path(path)
             uefi = None
             if loaders["uefi"] is not None:
                 found = dict(loaders["uefi"])
                 crypto = found.pop("crypto", None)
-                uefi = UefiLoader(crypto=None if crypto is None else _text(crypto), **_texts(found))
+                uefi = UefiLoader(crypto=None if crypto is None else _path(_text(crypto)), **_texts(found))
+                _path(uefi.path)
             return cls(
                 name=check_image_name(_text(record["name"])),
                 version=_text(record["version"]),
@@ -230,6 +234,13 @@ def _text(value: t.Any) -> str:
     if not isinstance(value, str):
         raise ImageError(f"a text was expected, not {value!r}")
     return value
+
+
+def _path(path: str) -> str:
+    """A file inside the image's folder: links of the boot tree lead to it."""
+    if not all(_FILE_NAME.match(part) and ".." not in part and " " not in part for part in path.split("/")):
+        raise ImageError(f"its loader {path!r} cannot be a file inside the image")
+    return path
 
 
 def _texts(record: t.Any) -> dict[str, str]:

@@ -34,6 +34,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._boottree import (
     host_folders,
     host_links,
     mac_files,
+    other_firmware_files,
     refusals,
     stems_of,
 )
@@ -289,6 +290,8 @@ class Publisher:
             self._write_install(batch, install)
         for path, text in host_files(host, images.get(host.image), self._config, key).items():
             batch.write(f"{root}/{path}", text, tag=name)
+        for path in other_firmware_files(host):
+            batch.remove(f"{root}/{path}", name)
 
         # Only an armed host may have the mode install; anything else is a trace of somebody's hands.
         armed = status is not None and status.stage == "armed"

@@ -22,6 +22,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._boottree import (
     kernel_options,
     mac_files,
     mode_link,
+    other_firmware_files,
     refusals,
     stems_of,
 )
@@ -69,9 +70,10 @@ def test_every_file_of_each_mode_and_mac():
         for suffix in (".pxelinux", ".boot.cfg", ".http.boot.cfg", ".ipxe")
     }
     assert set(files()) == expected
-    assert {
-        path for mac in (MAC, MAC2) for mode in ("install", "local") for path in mac_files(NAME, mode, mac)
-    } == expected
+    every = {path for mac in (MAC, MAC2) for mode in ("install", "local") for path in mac_files(NAME, mode, mac)}
+    of_bios = {path for path in every if path.endswith(".bios.boot.cfg")}
+    assert len(of_bios) == 4 and every == expected | of_bios == set(files(firmware="bios"))
+    assert set(other_firmware_files(host())) == of_bios and other_firmware_files(host(firmware="bios")) == []
 
 
 def test_links_are_relative_and_lead_through_the_mode_to_the_files():
@@ -203,12 +205,37 @@ def test_the_mediums_own_sources_are_dropped(word):
 
 @pytest.mark.parametrize(
     ("firmware", "local"),
-    [("auto", set()), ("uefi", {".pxelinux"}), ("bios", {".http.boot.cfg", ".ipxe"})],
+    [("auto", set()), ("uefi", {".pxelinux"}), ("bios", {".boot.cfg", ".http.boot.cfg", ".ipxe"})],
 )
 def test_a_machine_with_other_firmware_than_defined_boots_locally(firmware, local):
     for suffix in (".pxelinux", ".boot.cfg", ".http.boot.cfg", ".ipxe"):
         text = installs(suffix, firmware=firmware)
         assert any(mark in text for mark in ("LOCALBOOT", "skip=1", "exit 1")) == (suffix in local)
+
+
+def test_a_bios_host_has_a_boot_cfg_that_uefi_does_not_read():
+    assert f"  APPEND -c hosts/{NAME}/boot/{STEM}.bios.boot.cfg\n" in installs(".pxelinux", firmware="bios")
+    # (The first line says for whom it is and is the same.)
+    assert installs(".bios.boot.cfg", firmware="bios") == installs(".boot.cfg")
+    assert keys(files(firmware="bios")[f"hosts/{NAME}/local/{STEM}.bios.boot.cfg"])["skip"] == "1"
+    order = list(files(firmware="bios"))
+    for mode in ("install", "local"):
+        folder = f"hosts/{NAME}/{mode}/{STEM}"
+        assert order.index(f"{folder}.bios.boot.cfg") < order.index(f"{folder}.pxelinux")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        dataclasses.replace(IMAGE, title="two\nlines"),
+        dataclasses.replace(IMAGE, modules=("a.gz", "b\n.gz")),
+        dataclasses.replace(IMAGE, kernel="b\n.b00"),
+    ],
+)
+def test_a_refused_line_is_said_to_be_of_which_host_and_image(image):
+    with pytest.raises(TreeError, match=f"^{NAME} cannot get boot files for esxi-8.0.3: ") as error:
+        files(image=image)
+    assert str(error.value).isprintable()
 
 
 def test_without_a_bios_loader_bios_boots_locally():

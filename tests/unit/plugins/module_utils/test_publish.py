@@ -770,3 +770,20 @@ def test_failed_post_actions_are_named(armed):
     armed.notify("ready", actions=[ActionResult("ntp", 3, 1.0)])
     msg = armed.good("armed", ONE)["hosts"][NAME]["msg"]
     assert "failed since" in msg and "ntp ended with 3" in msg
+
+
+# Firmware.
+
+
+def test_no_file_of_another_firmware_stays(server):
+    server.write_kickstarts(ONE)
+    bios = {**ONE, "firmware": "bios"}
+    server.good("armed", bios)
+    tree = server.layout.tree(NAME)
+    assert len(list(tree.rglob("*.bios.boot.cfg"))) == 4
+    assert {server.boots(MAC, way) for way in WAYS if way != "bios"} == {"local"}
+    assert server.boots(MAC, "bios") == "install"
+    value = server.good("published", ONE)
+    assert value["hosts"][NAME]["mode"] == "install"
+    assert list(tree.rglob("*.bios.boot.cfg")) == []
+    assert {server.boots(MAC, way) for way in WAYS} == {"install"}
