@@ -213,7 +213,8 @@ def _refuse_shared(drafts: t.Sequence[_Draft]) -> None:
 
 def _parse(definition: object, position: str) -> _Draft:
     given = definition.get("name") if isinstance(definition, t.Mapping) else None
-    printable = isinstance(given, str) and given.isascii() and given.isprintable() and 0 < len(given) <= 253
+    # A name of blanks alone would leave the sentence without a subject.
+    printable = isinstance(given, str) and given.isascii() and given.isprintable() and 0 < len(given.strip()) <= 253
     key = str(given).lower() if printable else position
     draft = _Draft(key=key, position=position, errors=[])
     fields = Fields(definition, key, "", draft.errors)

@@ -486,3 +486,9 @@ def texts_of(value):
             yield from texts_of(item)
     elif isinstance(value, str):
         yield value
+
+
+def test_a_name_of_blanks_is_refused_by_its_position():
+    parsed = parse_hosts([{"name": "   ", "macs": ["00:50:56:aa:bb:01"]}])
+    assert list(parsed.errors) == ["hosts[0]"]
+    assert "name" in str(parsed.errors["hosts[0]"])
