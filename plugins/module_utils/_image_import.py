@@ -27,6 +27,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ansible_collections.pxemanager.esxi.plugins.module_utils._batch import Batch, Change
 from ansible_collections.pxemanager.esxi.plugins.module_utils._images import (
     BOOT_CFG_PATHS,
     BiosLoader,
@@ -45,8 +46,6 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import INS
 from ansible_collections.pxemanager.esxi.plugins.module_utils._publish import add_shared
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
-    Batch,
-    Change,
     dump_json,
     read_json,
     read_mode,

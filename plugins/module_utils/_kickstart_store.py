@@ -9,12 +9,15 @@ import contextlib
 import os
 import typing as t
 
+from ansible_collections.pxemanager.esxi.plugins.module_utils._batch import Batch, Change, Leftovers
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._kickstart_text import mask_secrets
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout
 from ansible_collections.pxemanager.esxi.plugins.module_utils._rendered import Rendered
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Results
-from ansible_collections.pxemanager.esxi.plugins.module_utils._store import Batch, Change, Leftovers, host_locks
+from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
+    host_locks,
+)
 
 __all__ = ["write_kickstarts"]
 

@@ -28,6 +28,7 @@ import re
 import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._arming import Decision, decide, describe
+from ansible_collections.pxemanager.esxi.plugins.module_utils._batch import Batch, Change, Leftovers
 from ansible_collections.pxemanager.esxi.plugins.module_utils._boottree import (
     defaults,
     host_files,
@@ -52,9 +53,6 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import INS
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status, timestamp
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
     LOCK_TIMEOUT,
-    Batch,
-    Change,
-    Leftovers,
     LockTimeout,
     StoreError,
     dump_json,

@@ -12,7 +12,7 @@ import stat
 
 import pytest
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils import _publish, _store
+from ansible_collections.pxemanager.esxi.plugins.module_utils import _batch, _publish, _store
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import StoreError, flip, host_lock, tree_lock
@@ -322,8 +322,9 @@ def test_the_link_is_flipped_last_and_after_everything_is_on_disk(server, monkey
 
             return call
 
-    monkeypatch.setattr(_store, "os", Watch())
-    monkeypatch.setattr(_store, "sync_filesystem", lambda fd: order.append(("sync", "")))
+    for module in (_store, _batch):
+        monkeypatch.setattr(module, "os", Watch())
+        monkeypatch.setattr(module, "sync_filesystem", lambda fd: order.append(("sync", "")))
     server.good("armed", ONE)
     arming = order[order.index(("rename", f"01-{MAC.replace(':', '-')}.pxelinux")) - 1 :]
     names = [name for kind, name in arming if kind == "rename"]

@@ -18,7 +18,7 @@ import time
 
 import pytest
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils import _publish, _store
+from ansible_collections.pxemanager.esxi.plugins.module_utils import _batch, _publish, _store
 from ansible_collections.pxemanager.esxi.plugins.module_utils._pbconnect import Pbconnect, parse_notification
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer, definition, later
 
@@ -34,7 +34,8 @@ NAME, NAME2 = ONE["name"], TWO["name"]
 def no_waiting_for_the_disk(monkeypatch):
     # A killed process loses nothing that it wrote; only a power failure does, which no test here can show.
     monkeypatch.setattr(os, "fsync", lambda fd: None)
-    monkeypatch.setattr(_store, "sync_filesystem", lambda fd: None)
+    for module in (_store, _batch):
+        monkeypatch.setattr(module, "sync_filesystem", lambda fd: None)
 
 
 class Killed(BaseException):
@@ -176,7 +177,8 @@ def test_killed_after_any_operation_a_rerun_finishes_the_job(tmp_path, monkeypat
         server, dhcp = start(tmp_path, f"killed{last}", prepare)
         dying = DyingOs(last)
         with monkeypatch.context() as patch:
-            patch.setattr(_store, "os", dying)
+            for module in (_store, _batch):
+                patch.setattr(module, "os", dying)
             patch.setattr(_publish, "os", dying)
             with contextlib.suppress(Killed):
                 server.call(state, *definitions)
@@ -205,7 +207,8 @@ def test_a_killed_reinstall_that_nobody_wants_any_more_has_not_happened(tmp_path
         server, _dhcp = start(tmp_path, f"killed{last}", ready)
         dying = DyingOs(last)
         with monkeypatch.context() as patch:
-            patch.setattr(_store, "os", dying)
+            for module in (_store, _batch):
+                patch.setattr(module, "os", dying)
             patch.setattr(_publish, "os", dying)
             with contextlib.suppress(Killed):
                 server.call("armed", {**ONE, "reinstall": True})
@@ -229,7 +232,8 @@ def test_no_link_is_forgotten_when_the_definition_changes_after_a_kill(tmp_path,
         server, dhcp = start(tmp_path, f"killed{last}", published)
         dying = DyingOs(last)
         with monkeypatch.context() as patch:
-            patch.setattr(_store, "os", dying)
+            for module in (_store, _batch):
+                patch.setattr(module, "os", dying)
             patch.setattr(_publish, "os", dying)
             with contextlib.suppress(Killed):
                 server.call(state, MOVED)
