@@ -399,7 +399,7 @@ def disk(folder: Path, seconds: float = 1.0) -> dict[int, float]:
         (own / "status").mkdir(parents=True)
         counts = [0] * threads
 
-        def work(number: int, own: Path = own, counts: list[int] = counts) -> None:
+        def work(number: int, own: Path, counts: list[int]) -> None:
             tree = own / str(number)
             tree.mkdir()
             end = time.monotonic() + seconds
@@ -411,7 +411,7 @@ def disk(folder: Path, seconds: float = 1.0) -> dict[int, float]:
                 counts[number] += 1
 
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, range(threads)))
+            list(pool.map(work, range(threads), [own] * threads, [counts] * threads))
         rates[threads] = sum(counts) / seconds
         shutil.rmtree(own)
     return rates

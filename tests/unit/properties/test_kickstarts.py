@@ -743,7 +743,7 @@ def test_a_password_is_refused_or_hashed_and_never_told(password):
     (host,) = parse_hosts([plain_definition()]).hosts.values()
     options = {"root_passwords": {}, "root_password": password, "root_password_hash": None}
     try:
-        (text,) = TEMPLATE.render(host, esxi_kickstart._password_hash(host, options), Deadlines()).values()
+        (text,) = list(TEMPLATE.render(host, esxi_kickstart._password_hash(host, options), Deadlines()).values())
     except esxi_kickstart._NotRendered as reason:
         assert reason.reasons == [f"{host.name}: root_password must be 7 to 127 printable ASCII characters."]
         return
@@ -842,7 +842,7 @@ def plain_definition(**changes):
 def sections(definition):
     _host, texts, sentences = render(definition)
     assert sentences == []
-    (text,) = texts.values()
+    (text,) = list(texts.values())
     assert check(text) == []
     return {script.opening.name: script.text for script in read(text).scripts}
 

@@ -172,7 +172,7 @@ def test_only_the_files_that_changed_are_read(site, watcher, monkeypatch):
         site.write_status(new(f"esx0{number}.example.com"))
     watcher.look(NOW)
     read = []
-    monkeypatch.setattr(watcher, "_read", lambda name: read.append(name))
+    monkeypatch.setattr(watcher, "_read", read.append)
     site.write_status(armed(new("esx03.example.com"), 10))
     watcher.look(NOW)
     assert read == ["esx03.example.com"]
