@@ -156,8 +156,8 @@ def reinstall(lab: Lab, problems: list[str]) -> None:
 def forget(lab: Lab, kinds: Sequence[str], problems: list[str]) -> None:
     """Retire all hosts: their MACs are unknown now, and each machine must still reach its disk.
 
-    A DHCP server of the site answers them from now on, with the PXE server's boot files: without any answer there would
-    be nothing to see but time-outs.
+    First nobody answers their DHCP, which the firmware waits out; then a DHCP server of the site does, with the PXE
+    server's boot files.
     """
     before = {row["name"]: row for row in report.rows(lab)}
     lab.say("ansible-playbook pxemanager.esxi.retire: from now on nobody knows these machines")
@@ -165,6 +165,10 @@ def forget(lab: Lab, kinds: Sequence[str], problems: list[str]) -> None:
     if result.code != 0:
         problems.append(f"retiring the hosts ended with exit code {result.code}")
         return
+    lab.say("power cycle, all machines: nobody answers their DHCP")
+    with lab.phase("silence"):
+        if not boot_all(lab, problems):
+            return
     sitedhcp.start("none", lab.hosts, "snponly.efi" if "ipxe" in kinds else "mboot.efi")
     lab.say("power cycle, all machines: MAC addresses that the PXE server does not know")
     with lab.phase("unknown"):
