@@ -191,6 +191,8 @@ def test_ssh_that_an_action_wants_open_stays_open(boot, run) -> None:
 
     assert not result["hosts"][NAME]["failed"] and host.is_open()
     assert "has SSH stay open" in result["hosts"][NAME]["msg"]
+    run(host.definition(), host=host)
+    assert host.is_open() and host.events().count("StartService") == 1, "it was open before"
 
 
 def test_ssh_is_closed_when_the_script_does_not_report(boot, run) -> None:
