@@ -206,6 +206,16 @@ def test_ssh_is_closed_when_the_script_does_not_report(boot, run) -> None:
     assert host.events()[-1] == "StopService" and not host.is_open()
 
 
+def test_ssh_that_cannot_be_closed_is_said_and_no_login_is_repeated(boot, run) -> None:
+    host = boot()
+    changed = stand_ins.crypt_hash("Changed-by-an-action-3")
+
+    result = run(host.definition(post_actions=[{"shell": f"echo '{changed}' >../state\n"}]), host=host)
+
+    assert result["failed"] and "could not be closed again" in result["msg"] and "TSM-SSH" in result["msg"]
+    assert host.esxi.state()["failed_logins"] == 1
+
+
 class Controller:
     """Plays the role's phases from the wait on, for hosts that are installed."""
 
