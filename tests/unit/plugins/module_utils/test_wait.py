@@ -432,7 +432,8 @@ def test_a_waiting_look_costs_little(site: Site) -> None:
 def test_a_host_may_have_a_stage_of_its_own():
     seen = Seen()
     seen.wait = Wait([Request(NAME, 3600, None, "installed")], "ready")
-    seen(armed().notified("installing", later(60)))
+    installing = armed().notified("installing", later(60))
+    seen(installing)
     assert seen.wait.pending
-    seen(armed().notified("installing", later(60)).notified("installed", later(90)))
+    seen(installing.notified("installed", later(90)))
     assert not seen.wait.pending and seen.wait.results()[NAME]["kind"] == "ok"
