@@ -67,6 +67,7 @@ class ActionModule(ActionBase):
                     name=str(host["name"]),
                     timeout=float(options["timeout"] if host["timeout"] is None else host["timeout"]),
                     install=None if host["install"] is None else str(host["install"]),
+                    goal=host["stage"],
                 )
                 for host in options["hosts"]
             ],

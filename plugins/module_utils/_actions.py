@@ -35,7 +35,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._fields import (
     show,
 )
 
-__all__ = ["ACTION_TYPES", "Action", "parse_action", "parse_actions"]
+__all__ = ["ACTION_TYPES", "Action", "parse_action", "parse_actions", "with_firstboot_script"]
 
 Lines = list[str]
 
@@ -515,3 +515,11 @@ def parse_actions(value: object, owner: Fields) -> tuple[Action, ...]:
         taken.add(name)
         actions.append(dataclasses.replace(action, name=name))
     return tuple(actions)
+
+
+def with_firstboot_script(actions: t.Sequence[Action], own: t.Optional[str]) -> tuple[Action, ...]:
+    """The post actions, and the kickstart's own first boot script, if there is one, as the last of them."""
+    if own is None:
+        return tuple(actions)
+    last = Action(kind="shell", name="firstboot script", script=own, ignore_errors=False, timeout=86400)
+    return (*actions, last)

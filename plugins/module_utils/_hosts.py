@@ -83,6 +83,7 @@ class Network:
 class Host:
     """One ESXi machine. ``name`` is a lower-case FQDN, ``macs`` are ``aa:bb:cc:dd:ee:ff``, at least one.
 
+    ``secure_boot``: the machine boots with Secure Boot, so nothing runs on its first boot by itself.
     ``reinstall`` is False, True, or the label of a request to reinstall.
     """
 
@@ -96,6 +97,7 @@ class Host:
     post_actions: tuple[Action, ...]
     kickstart: KickstartOptions
     reinstall: t.Union[bool, str]
+    secure_boot: bool = False
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -120,6 +122,7 @@ class Host:
             "network": {**dataclasses.asdict(self.network), "nameservers": list(self.network.nameservers)},
             "image": self.image,
             "firmware": self.firmware,
+            "secure_boot": self.secure_boot,
             "disk": {
                 **dataclasses.asdict(self.disk),
                 "first": None if self.disk.first is None else list(self.disk.first),
@@ -234,6 +237,9 @@ def _parse(definition: object, position: str) -> _Draft:
     disk = parse_disk(fields.section("disk"), kickstart)
     boot = parse_boot(fields.section("boot"))
     post_actions = parse_actions(fields.raw("post_actions"), fields)
+    secure_boot = fields.get("secure_boot", boolean, False)
+    if secure_boot and firmware == "bios":
+        fields.wrong("secure_boot", "is a thing of UEFI; write firmware: uefi or auto, or take it out")
     reinstall = fields.get("reinstall", _reinstall, False)
     # Where the host goes in vCenter is none of the PXE server's business: accepted unread.
     fields.raw("vcenter")
@@ -250,6 +256,7 @@ def _parse(definition: object, position: str) -> _Draft:
             post_actions=post_actions,
             kickstart=kickstart,
             reinstall=reinstall,
+            secure_boot=secure_boot,
         )
     return draft
 

@@ -10,7 +10,7 @@ import hashlib
 import re
 import typing as t
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._actions import Action
+from ansible_collections.pxemanager.esxi.plugins.module_utils._actions import with_firstboot_script
 from ansible_collections.pxemanager.esxi.plugins.module_utils._hosts import Host
 from ansible_collections.pxemanager.esxi.plugins.module_utils._scripts import (
     firstboot_script,
@@ -42,7 +42,10 @@ class Deadlines:
 
 @dataclasses.dataclass(frozen=True)
 class Kickstart:
-    """What a template puts together: each is a list of whole lines, or a whole section with its opening line."""
+    """What a template puts together: each is a list of whole lines, or a whole section with its opening line.
+
+    ``firstboot`` is empty with Secure Boot, under which ESXi would not run it.
+    """
 
     accept_eula: tuple[str, ...]
     rootpw: tuple[str, ...]
@@ -182,16 +185,6 @@ def _partition_lines(host: Host) -> t.Iterator[str]:
             yield f"part {partition.name} {_first('--onfirstdisk', partition.first or ())}"
 
 
-def _all_actions(host: Host) -> tuple[Action, ...]:
-    """The post actions, and the kickstart's own first boot script as the last of them."""
-    if host.kickstart.firstboot is None:
-        return host.post_actions
-    own = Action(
-        kind="shell", name="firstboot script", script=host.kickstart.firstboot, ignore_errors=False, timeout=86400
-    )
-    return (*host.post_actions, own)
-
-
 def build(host: Host, mac: str, password_hash: str, deadlines: Deadlines) -> Kickstart:
     """The pieces of the kickstart that ``host`` gets when it boots from ``mac``.
 
@@ -200,6 +193,7 @@ def build(host: Host, mac: str, password_hash: str, deadlines: Deadlines) -> Kic
     """
     options = host.kickstart
     fresh = options.command != "upgrade"
+    actions = with_firstboot_script(host.post_actions, options.firstboot)
     post_fatal = options.post is not None and not options.post_ignore_failure
     # The script's own time-out comes first; the installer's is there for the day when nothing else works.
     post_seconds = deadlines.post + 120 + (options.post_timeout if options.post is not None else 0)
@@ -222,5 +216,7 @@ def build(host: Host, mac: str, password_hash: str, deadlines: Deadlines) -> Kic
         post=post_line
         + "\n"
         + post_script(mac, deadlines.post, options.post, options.post_timeout, options.post_ignore_failure),
-        firstboot="%firstboot --interpreter=busybox\n" + firstboot_script(mac, deadlines.firstboot, _all_actions(host)),
+        firstboot=""
+        if host.secure_boot
+        else "%firstboot --interpreter=busybox\n" + firstboot_script(mac, deadlines.firstboot, actions),
     )

@@ -91,7 +91,7 @@ def check_kickstart(text: str, host: Host) -> list[str]:
     lines, sections = split_kickstart(text)
     commands = _check_lines(lines, host, errors)
     _check_whole(commands, errors)
-    _check_sections(sections, errors)
+    _check_sections(sections, host.secure_boot, errors)
     if len(lines) + len(sections) > _MOST_COMMANDS:
         errors.append(
             f"the kickstart has {len(lines) + len(sections)} commands, the installer takes {_MOST_COMMANDS}; "
@@ -164,7 +164,7 @@ def _check_whole(commands: t.Sequence[Command], errors: list[str]) -> None:
         errors.append("the kickstart has clearpart without install; take it out.")
 
 
-def _check_sections(sections: t.Sequence[Section], errors: list[str]) -> None:
+def _check_sections(sections: t.Sequence[Section], secure_boot: bool, errors: list[str]) -> None:
     for section in sections:
         try:
             opening = split_command(section.line)
@@ -180,10 +180,12 @@ def _check_sections(sections: t.Sequence[Section], errors: list[str]) -> None:
         errors.extend(
             f"line {section.number} of the kickstart, {opening.name}: {wrong}." for wrong in check_section(opening)
         )
-    for name, stage, why in (
-        ("%pre", "installing", "the PXE server would never learn that the install began, and would begin it again"),
-        ("%firstboot", "ready", "the host would never be reported as ready"),
-    ):
+    needed = [
+        ("%pre", "installing", "the PXE server would never learn that the install began, and would begin it again")
+    ]
+    if not secure_boot:
+        needed.append(("%firstboot", "ready", "the host would never be reported as ready"))
+    for name, stage, why in needed:
         named = [section for section in sections if section.line.split()[0] == name]
         # Only the first %pre will do: whatever runs before it could fail with the host still armed.
         if not any(_calls(section, stage) for section in (named[:1] if name == "%pre" else named)):

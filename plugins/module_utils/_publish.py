@@ -66,6 +66,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
 )
 
 if t.TYPE_CHECKING:
+    from ansible_collections.pxemanager.esxi.plugins.module_utils._first_boot import FirstBoot
     from ansible_collections.pxemanager.esxi.plugins.module_utils._hosts import Host
     from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Results
     from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
@@ -236,6 +237,36 @@ class Publisher:
         for name in wanted:
             changed = bool(self._changes.get(name))
             self._report(name, "finished" if changed else "left", "finished" if changed else "finished before")
+
+    def complete(self, first_boots: t.Mapping[str, FirstBoot]) -> None:
+        """Note what the controller has done in place of these hosts' own first boot, by name.
+
+        :raises StoreError: the server's folders are missing.
+        """
+        self._check_roots()
+
+        def plan(name: str, found: _Found) -> tuple[Batch, _Found]:
+            if found.status is None:
+                raise EsxiPxeError(f"{name} is not published on this PXE server, so it cannot become ready.")
+            done = first_boots[name]
+            batch = Batch(self._leftovers)
+            status = found.status.completed(
+                done.install,
+                self._now,
+                message=done.message,
+                actions=done.actions,
+                certificate=done.certificate,
+            )
+            if status is not found.status:
+                self._write_status(batch, status)
+            return batch, dataclasses.replace(found, status=status)
+
+        for chunk in self._chunks(first_boots):
+            self._each(chunk, plan)
+        for name in first_boots:
+            status = self._after[name].status if name in self._after else None
+            changed = bool(self._changes.get(name))
+            self._report(name, "ready" if changed else "left", describe(status) if status else "")
 
     def remove(self, names: t.Iterable[str]) -> None:
         """Take hosts off this server: reservation, boot files, kickstarts, records, status.

@@ -17,16 +17,28 @@ import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._actions import Action
 
-__all__ = ["PLACEHOLDER_TOKEN", "PLACEHOLDER_URL", "firstboot_script", "post_script", "pre_script", "quoted_lines"]
+__all__ = [
+    "PLACEHOLDER_TOKEN",
+    "PLACEHOLDER_URL",
+    "firstboot_script",
+    "post_script",
+    "pre_script",
+    "quoted_lines",
+    "ssh_script",
+]
 
 # The pbconnect service puts the real values in when it hands the kickstart out, so no token lies on the PXE server.
 PLACEHOLDER_URL = "@PBCONNECT_URL@"
 PLACEHOLDER_TOKEN = "@PBCONNECT_TOKEN@"
 
-_CLIENT = r"""# pbconnect: tells the PXE server how far this install is.
+_ACTIONS_LOG = "/var/log/esxi-pxe-actions.log"
+
+_SERVER = r"""# pbconnect: tells the PXE server how far this install is.
 pb_url='@PBCONNECT_URL@'
 pb_token='@PBCONNECT_TOKEN@'
-pb_mac='%(mac)s'
+"""
+
+_COMMON = r"""pb_mac='%(mac)s'
 pb_dir=/tmp/esxi-pxe.$$
 pb_log=%(log)s
 pb_console=/dev/console
@@ -42,7 +54,9 @@ pb_say() {
 pb_plain() {
   tr '\n\t' '  ' | tr -cd 'A-Za-z0-9 ._:/+@#(),=-' | cut -c1-400
 }
+"""
 
+_SENDER = r"""
 # Passed with -c, as all scripts are: ESXi may refuse to run files that no signed package brought.
 pb_client='
 import os, sys, urllib.error, urllib.request
@@ -101,7 +115,9 @@ pb_post() {
     *) echo "000 $(tr '\n' ' ' <"$pb_dir/nc")" ;;
   esac
 }
+"""
 
+_BODY = r"""
 # What is reported: stage, message.
 pb_body() {
   printf '{"stage":"%%s","mac":"%%s","message":"%%s"' "$1" "$pb_mac" "$(printf '%%s' "$2" | pb_plain)"
@@ -115,7 +131,9 @@ pb_body() {
   fi
   printf '}'
 }
+"""
 
+_NOTIFY = r"""
 # pb_notify STAGE SECONDS MESSAGE: 0 acknowledged, 1 not in time, 2 refused; why is in pb_why.
 # Time is counted here, because the clock may jump when it is set.
 pb_notify() {
@@ -263,15 +281,19 @@ esxcli network firewall ruleset set -e true -r httpClient >/dev/null 2>&1
 
 """
 
-_FIRSTBOOT_END = r"""
+_FIRSTBOOT_SAVE = r"""
 if [ -x /sbin/auto-backup.sh ]; then /sbin/auto-backup.sh >/dev/null 2>&1; fi
 # The host's own certificate is the first one in the file.
 sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p;/^-----END CERTIFICATE-----/q' \
   /etc/vmware/ssl/rui.crt >"$pb_dir/certificate" 2>/dev/null
-# An action may have closed it.
+"""
+
+_FIRSTBOOT_NOTIFY = r"""# An action may have closed it.
 esxcli network firewall ruleset set -e true -r httpClient >/dev/null 2>&1
 pb_notify ready %(deadline)s "$pb_message"
-if [ "$pb_was_open" = no ]; then
+"""
+
+_FIRSTBOOT_END = r"""if [ "$pb_was_open" = no ]; then
   esxcli network firewall ruleset set -e false -r httpClient >/dev/null 2>&1
 fi
 rm -rf "$pb_dir"
@@ -285,7 +307,7 @@ def quoted_lines(script: str) -> str:
 
 
 def _client(mac: str, log: str) -> str:
-    return _CLIENT % {"mac": mac, "log": log}
+    return (_SERVER + _COMMON + _SENDER + _BODY + _NOTIFY) % {"mac": mac, "log": log}
 
 
 def pre_script(mac: str, deadline: int, extra: t.Optional[str]) -> str:
@@ -309,10 +331,43 @@ def post_script(mac: str, deadline: int, extra: t.Optional[str], timeout: int, i
 
 def firstboot_script(mac: str, deadline: int, actions: t.Sequence[Action]) -> str:
     """%firstboot: each action in a shell of its own, then "ready" with their results and the host's certificate."""
-    text = _client(mac, "/var/log/esxi-pxe-actions.log") + _RUNNER + _FIRSTBOOT
+    return (
+        _client(mac, _ACTIONS_LOG)
+        + _RUNNER
+        + _FIRSTBOOT
+        + _calls(actions)
+        + _FIRSTBOOT_SAVE
+        + _FIRSTBOOT_NOTIFY % {"deadline": deadline}
+        + _FIRSTBOOT_END
+    )
+
+
+def ssh_script(actions: t.Sequence[Action]) -> str:
+    """What %firstboot would have done, to be read by a shell at the other end of an SSH connection.
+
+    Its standard output is what would have been reported, one JSON object, and nothing else; what the actions say is on
+    standard error. It is one function: a shell that has not got all of it does none of it, and nothing that it runs
+    can read the rest of the script.
+    """
+    return (
+        "pb_main() {\nexec 3>&1 >&2\n"
+        + (_COMMON + _BODY) % {"mac": "", "log": _ACTIONS_LOG}
+        + _RUNNER
+        + _FIRSTBOOT
+        + _calls(actions)
+        + _FIRSTBOOT_SAVE
+        + 'pb_body ready "$pb_message" >&3\n'
+        + _FIRSTBOOT_END
+        + "}\npb_main </dev/null\n"
+    )
+
+
+def _calls(actions: t.Sequence[Action]) -> str:
+    """The post actions, each handed to pb_action on its standard input."""
+    text = ""
     for action in actions:
         ignored = "true" if action.ignore_errors else "false"
         text += (
             f"pb_action '{action.name}' {ignored} {action.timeout} <<'PB_END'\n{quoted_lines(action.shell())}PB_END\n"
         )
-    return text + _FIRSTBOOT_END % {"deadline": deadline}
+    return text

@@ -40,7 +40,16 @@ __all__ = (
 Mode = t.Literal["install", "local"]
 Stage = t.Literal["defined", "armed", "installing", "installed", "ready", "failed"]
 FailureKind = t.Literal["install", "post_action", "expired"]
-RefusedCode = t.Literal["another_machine", "backwards", "not_armed", "not_ready", "same_install", "unknown_stage"]
+RefusedCode = t.Literal[
+    "another_install",
+    "another_machine",
+    "backwards",
+    "not_armed",
+    "not_installed",
+    "not_ready",
+    "same_install",
+    "unknown_stage",
+]
 
 SCHEMA: t.Final = 1
 MODES: t.Final[tuple[Mode, ...]] = ("install", "local")
@@ -60,8 +69,8 @@ class SchemaError(EsxiPxeError, ValueError):
 class Refused(EsxiPxeError):
     """A transition that the rules of an install forbid.
 
-    :ivar code: which rule, for programs: V(another_machine), V(backwards), V(not_armed), V(not_ready), V(same_install),
-        V(unknown_stage).
+    :ivar code: which rule, for programs: V(another_install), V(another_machine), V(backwards), V(not_armed),
+        V(not_installed), V(not_ready), V(same_install), V(unknown_stage).
     """
 
     def __init__(self, code: RefusedCode, reason: str) -> None:
@@ -475,6 +484,32 @@ class Status:
             return self
         at = self._not_before(now)
         return dataclasses.replace(self, finished=at, updated=at)
+
+    def completed(
+        self,
+        install: str | None,
+        now: datetime.datetime,
+        *,
+        message: str = "",
+        actions: t.Sequence[ActionResult] = (),
+        certificate: str,
+    ) -> Status:
+        """The controller has done what this host's first boot could not: as if the host had reported V(ready) itself.
+
+        Doing so again changes nothing.
+
+        :arg install: the install that the actions ran after; another one may have begun meanwhile.
+        :raises Refused: V(another_install); V(not_installed) if that install has not got to V(installed).
+        """
+        if install is None or install != self.install:
+            raise Refused(
+                "another_install", f"the last install of {self.host} is {self.install or 'none'}, and not {install}"
+            )
+        if self._last_reported() == "ready":
+            return self
+        if self.stage != "installed":
+            raise Refused("not_installed", f"{self.host} is {self.stage} and not installed, so it cannot become ready")
+        return self.notified("ready", now, message=message, actions=actions, certificate=certificate)
 
     # -- what the host says
 

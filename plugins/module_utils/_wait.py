@@ -81,6 +81,7 @@ def argument_spec() -> dict[str, t.Any]:
                 "name": {"type": "str", "required": True},
                 "timeout": {"type": "int"},
                 "install": {"type": "str"},
+                "stage": {"type": "str", "choices": list(GOALS)},
             },
         },
         "stage": {"type": "str", "choices": list(GOALS), "default": "ready"},
@@ -147,11 +148,13 @@ class Request:
 
     :ivar timeout: seconds from the start of the wait.
     :ivar install: id of the install to wait for; None: of the one that is seen first.
+    :ivar goal: the stage to wait for; None: that of the wait.
     """
 
     name: str
     timeout: float
     install: str | None = None
+    goal: Goal | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,9 +301,10 @@ class Wait:
                 f"{name}: the install failed: {failure.reason.rstrip('.')}; put that right, then ask for a reinstall "
                 "of this host.",
             )
-        if _has_reached(status, self.goal):
-            if failure is None or failure.kind != "post_action" or self.goal != "ready":
-                return Verdict("ok", f"{name} is {status.stage if failure is None else self.goal}.")
+        goal = watched.request.goal or self.goal
+        if _has_reached(status, goal):
+            if failure is None or failure.kind != "post_action" or goal != "ready":
+                return Verdict("ok", f"{name} is {status.stage if failure is None else goal}.")
             broken = ", ".join(f"{action.name} (exit code {action.rc})" for action in status.actions if action.failed)
             return Verdict(
                 "post_action_failed",
@@ -451,7 +455,7 @@ def _diagnosis(name: str, status: Status | None, after: str) -> str:
         )
     return (
         f"{name} was installed at {status.stages.get('installed')} but its first boot did not report in {after}: "
-        "switch Secure Boot off or wait for stage=installed only, for %firstboot does not run under it; else check "
+        "if it boots with Secure Boot, say so (secure_boot), for %firstboot does not run under it; else check "
         "that it boots its disk and reaches the PXE server from its final network."
     )
 

@@ -54,13 +54,22 @@ options:
             well.
           - By default the one that is under way or was the last when the task begins.
         type: str
+      stage:
+        description:
+          - The stage to wait for with this host.
+          - O(stage) by default.
+        type: str
+        choices:
+          - installing
+          - installed
+          - ready
   stage:
     description:
       - The stage to wait for. A host that is further than that has reached it.
       - V(installing) is over when the installer has started, V(installed) when ESXi is on the disk, V(ready) when the
         first boot and its post actions are done.
-      - Hosts with Secure Boot on never get to V(ready), because ESXi does not run the first boot's script then. Wait
-        for V(installed) with them.
+      - Hosts with Secure Boot do not get to V(ready) by themselves, because ESXi does not run the first boot's script
+        then. Wait for V(installed) with them, and use M(pxemanager.esxi.esxi_post_actions).
     type: str
     choices:
       - installing

@@ -47,7 +47,8 @@ options:
   hosts:
     description:
       - Definitions of the hosts, as P(pxemanager.esxi.esxi_host#role) describes them. Their keys are C(name), C(macs),
-        C(network), C(image), C(firmware), C(disk), C(boot), C(post_actions), C(kickstart), C(vcenter) and C(reinstall).
+        C(network), C(image), C(firmware), C(secure_boot), C(disk), C(boot), C(post_actions), C(kickstart), C(vcenter)
+        and C(reinstall).
     type: list
     elements: dict
     required: true

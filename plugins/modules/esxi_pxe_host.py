@@ -45,7 +45,10 @@ options:
   hosts:
     description:
       - Definitions of the hosts, as P(pxemanager.esxi.esxi_host#role) describes them. Their keys are C(name), C(macs),
-        C(network), C(image), C(firmware), C(disk), C(boot), C(post_actions), C(kickstart), C(vcenter) and C(reinstall).
+        C(network), C(image), C(firmware), C(secure_boot), C(disk), C(boot), C(post_actions), C(kickstart), C(vcenter)
+        and C(reinstall).
+      - With O(state=ready) the keys are C(name), C(install), which is the id of the install, and C(actions), C(message)
+        and C(certificate) as M(pxemanager.esxi.esxi_post_actions) returns them.
       - With O(state=disarmed), O(state=finished) and O(state=absent) only the C(name) is looked at.
       - C(reinstall) is V(false), V(true) or a label of one request. See O(state).
     type: list
@@ -64,6 +67,9 @@ options:
       - Arming is refused while the image is not imported, while a MAC address has no kickstart, and where the host's
         firmware could not be told to boot the disk afterwards.
       - V(disarmed) gives a host local boot again. An install that has not begun is withdrawn.
+      - V(ready) notes that the controller has done what the first boot of a host with Secure Boot could not, and with
+        what result. The host has to be at the stage V(installed) of that very install. An action that failed and was
+        not to be ignored makes it V(failed), as when a host reports so itself.
       - V(finished) notes that a host which is ready has its root password and is in vCenter. Nothing of this has to be
         done again before it is reinstalled.
       - V(absent) takes everything of a host away. The machine is not touched.
@@ -72,6 +78,7 @@ options:
       - published
       - armed
       - disarmed
+      - ready
       - finished
       - absent
     default: published
@@ -165,7 +172,7 @@ hosts:
         - What was done.
         - V(armed) means that the next PXE boot starts the installer, and did not before this call.
       type: str
-      choices: [published, armed, left, disarmed, finished, removed]
+      choices: [published, armed, left, disarmed, ready, finished, removed]
       returned: when the host has not failed
     mode:
       description: The boot mode, V(install) or V(local). V(none) for a host that is not there.
@@ -215,6 +222,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import (
     EsxiPxeError,
     MissingLibraryError,
 )
+from ansible_collections.pxemanager.esxi.plugins.module_utils._first_boot import FirstBoot
 from ansible_collections.pxemanager.esxi.plugins.module_utils._hosts import parse_hosts, valid_name
 from ansible_collections.pxemanager.esxi.plugins.module_utils._publish import Publisher
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Results
@@ -232,6 +240,23 @@ def names_of(definitions: t.Sequence[t.Mapping[str, t.Any]], results: Results) -
             printable = isinstance(given, str) and given.isprintable() and 0 < len(given) <= 200
             results.fail(str(given) if printable else f"hosts[{position}]", error.errors)
     return list(names)
+
+
+def first_boots_of(definitions: t.Sequence[t.Mapping[str, t.Any]], results: Results) -> dict[str, FirstBoot]:
+    """What was done on each host, by name; what cannot be taken is reported as failed."""
+    done: dict[str, FirstBoot] = {}
+    names = names_of(definitions, results)
+    for definition in definitions:
+        try:
+            first_boot = FirstBoot.parse(definition)
+        except DefinitionError as error:
+            if str(definition.get("name")).lower() in names:
+                results.fail(str(definition["name"]).lower(), error.errors)
+            continue
+        if first_boot.name in done:
+            results.fail(first_boot.name, f"{first_boot.name} is in the list twice: give it once.")
+        done[first_boot.name] = first_boot
+    return {name: one for name, one in done.items() if not results.failed(name)}
 
 
 def act(module: AnsibleModule) -> Results:
@@ -262,6 +287,8 @@ def act(module: AnsibleModule) -> Results:
         publisher.publish(parsed.hosts, arm=params["state"] == "armed")
     elif params["state"] == "disarmed":
         publisher.disarm(names_of(params["hosts"], results))
+    elif params["state"] == "ready":
+        publisher.complete(first_boots_of(params["hosts"], results))
     elif params["state"] == "finished":
         publisher.finish(names_of(params["hosts"], results))
     else:
@@ -275,7 +302,7 @@ def main() -> None:
             "hosts": {"type": "list", "elements": "dict", "required": True},
             "state": {
                 "type": "str",
-                "choices": ["published", "armed", "disarmed", "finished", "absent"],
+                "choices": ["published", "armed", "disarmed", "ready", "finished", "absent"],
                 "default": "published",
             },
             "stuck_after": {"type": "int", "default": 3600},

@@ -26,6 +26,7 @@ import string
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -131,11 +132,16 @@ class Account:
 class EsxiApi:
     """What this host answers itself; everything else is vcsim's."""
 
-    def __init__(self, account: Account, name: str) -> None:
+    def __init__(
+        self, account: Account, name: str, services: Callable[[soap.Call], soap.Answer | None] | None = None
+    ) -> None:
         self._account = account
         self._name = name
+        self._services = services
 
     def __call__(self, call: soap.Call) -> soap.Answer | None:
+        if self._services is not None and (answer := self._services(call)) is not None:
+            return answer
         if call.method == "Login":
             return self._login(call)
         if call.method == "UpdateUser":
@@ -213,6 +219,8 @@ def main() -> None:
     parser.add_argument(
         "--unlock-after", type=float, default=UNLOCK_SECONDS, help="seconds that a locked account stays so"
     )
+    parser.add_argument("--ssh", help="ADDRESS:PORT of its SSH, which its API starts and stops")
+    parser.add_argument("--ssh-folder", type=Path, help="where shells that come by SSH run (pxelab.esxi_ssh)")
     options = parser.parse_args()
     root = options.root or Path("/nonexistent")
     cert = options.cert or root / "etc/vmware/ssl/rui.crt"
@@ -224,12 +232,18 @@ def main() -> None:
 
     soap.die_with_parent()
     account = Account(state, Crypt(), options.unlock_after)
+    services = None
+    if options.ssh:
+        from . import esxi_ssh  # its library is needed by nobody else
+
+        at = soap.address_and_port(options.ssh)
+        services = esxi_ssh.SshService(at, options.ssh_folder.absolute(), cert, account.login).answer
     # The port is taken before vcsim is started: when somebody else has it, nothing is left running.
     gateway = soap.Gateway(
         soap.address_and_port(options.listen),
         soap.server_context(str(cert), str(key)),
         ("127.0.0.1", 0),
-        EsxiApi(account, options.name or options.listen),
+        EsxiApi(account, options.name or options.listen, services),
     )
     vcsim = soap.Vcsim(str(options.vcsim), ["-esx", "-vm", "0", "-ds", "0"])
     gateway.backend = vcsim.address

@@ -350,3 +350,17 @@ def test_a_script_comes_out_of_its_here_document_as_it_went_in(script):
         carried = inside[: inside.index("\nPB_END\n") + 1]
         assert all(line.startswith("|") for line in carried.splitlines())
         assert "".join(f"{line[1:]}\n" for line in carried.splitlines()) == some.post_actions[0].shell()
+
+
+def test_with_secure_boot_nothing_is_left_to_the_first_boot():
+    secure = host(secure_boot=True, post_actions=[{"ssh": "enabled"}])
+    kickstart = build(secure, MAC, HASH, Deadlines())
+    text = jinja2.Template(TEMPLATE.read_text()).render(host=secure.to_template(), ks=kickstart.to_template(), mac=MAC)
+    assert "%firstboot" not in text and "hostsvc/enable_ssh" not in text
+    assert check_kickstart(text, secure) == []
+    assert any("%firstboot" in error for error in check_kickstart(text, host())), "every other host needs it"
+
+
+def test_secure_boot_with_bios_is_a_mistake():
+    parsed = parse_hosts([definition(secure_boot=True, firmware="bios")])
+    assert not parsed.hosts and "firmware: uefi" in str(parsed.errors)

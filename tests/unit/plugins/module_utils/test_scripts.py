@@ -25,6 +25,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._scripts import (
     post_script,
     pre_script,
     quoted_lines,
+    ssh_script,
 )
 
 BUSYBOX = shutil.which("busybox")
@@ -114,7 +115,8 @@ class Machine:
         (self.bin / name).write_text(f"#!{BUSYBOX} sh\n{text}\n")
         (self.bin / name).chmod(0o755)
 
-    def run(self, script: str, url: str, fast: bool = True, env=None) -> Outcome:
+    def moved(self, script: str, url: str = "") -> str:
+        """The script with its own places below the machine's folder."""
         for there, here in (
             ("@PBCONNECT_URL@", url),
             ("@PBCONNECT_TOKEN@", TOKEN),
@@ -125,7 +127,10 @@ class Machine:
             ("/sbin/auto-backup.sh", f"{self.bin}/auto-backup.sh"),
         ):
             script = script.replace(there, here)
-        script = self.prelude + script
+        return script
+
+    def run(self, script: str, url: str, fast: bool = True, env=None) -> Outcome:
+        script = self.prelude + self.moved(script, url)
         if fast:
             # A function comes before a command and before a built-in.
             script = f'sleep() {{ echo "$1" >>"{self.root}/slept"; command sleep 0.02; }}\n' + script
@@ -505,3 +510,39 @@ def test_other_shells_can_read_the_scripts(tmp_path):
     ):
         (tmp_path / "x").write_text(text)
         assert subprocess.run([sh, "-n", str(tmp_path / "x")], check=False, env=dict(os.environ)).returncode == 0
+
+
+def read_by_a_shell(machine, script):
+    """As a shell at the end of an SSH connection reads it."""
+    done = subprocess.run(
+        [BUSYBOX, "sh"], input=script, env={"PATH": str(machine.bin)}, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_over_ssh_the_report_is_all_that_is_on_standard_output(plain):
+    actions = [
+        action("talks", "echo on both; echo on both >&2\n"),
+        action("reads", "cat\n"),
+        action("ends the document", "cat <<'PB_END'\nPB_END\n}\nPB_END\nexit 5\n"),
+        action("late", "sleep 20\n", timeout=1, ignore_errors=True),
+    ]
+    code, out, err = read_by_a_shell(plain, plain.moved(ssh_script(actions)))
+    report = json.loads(out)
+    assert code == 0 and "on both" in err
+    assert [(one["name"], one["rc"], one["ignored"]) for one in report["actions"]] == [
+        ("talks", 0, False),
+        ("reads", 0, False),
+        ("ends the document", 2, False),
+        ("late", 124, True),
+    ]
+    assert report["certificate"] == CERTIFICATE and report["message"].startswith("post action ends the document failed")
+    assert "@PBCONNECT" not in ssh_script(actions), "no token is needed, none is sent"
+    assert not list(plain.root.glob("work*"))
+
+
+def test_of_a_script_that_was_cut_off_nothing_is_done(plain):
+    script = plain.moved(ssh_script([action("one", f"echo x >{plain.root}/done\n")]))
+    for cut in (len(script) // 2, len(script) - 25):
+        _code, out, _err = read_by_a_shell(plain, script[:cut])
+        assert out == "" and not (plain.root / "done").exists()

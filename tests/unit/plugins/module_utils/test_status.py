@@ -490,3 +490,30 @@ class Lifecycle(RuleBasedStateMachine):
 
 TestLifecycle = Lifecycle.TestCase
 TestLifecycle.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+
+
+def test_what_the_controller_did_counts_as_the_hosts_own_report():
+    waiting = defined().armed(new_install(), NOW).notified("installing", NOW).notified("installed", later(60))
+    what = {"actions": [OK, SHRUGGED], "certificate": "PEM", "message": "done"}
+
+    done = waiting.completed(waiting.install, later(90), **what)
+
+    assert done == waiting.notified("ready", later(90), **what)
+    assert done.completed(waiting.install, later(99), certificate="other") is done
+    broken = waiting.completed(waiting.install, later(90), actions=[BROKEN], certificate="PEM")
+    assert (broken.stage, broken.failure) == ("failed", Failure("post_action", "ntp ended with 2"))
+    assert broken.completed(waiting.install, later(99), certificate="other") is broken
+
+
+def test_the_controller_can_complete_only_the_install_that_it_saw_installed():
+    early = defined().armed(new_install(), NOW).notified("installing", NOW)
+    with pytest.raises(Refused) as refused:
+        early.completed(early.install, NOW, certificate="PEM")
+    assert refused.value.code == "not_installed"
+    installed = early.notified("installed", NOW)
+    again = installed.armed(new_install(later(100)), later(100)).notified("installing", later(110))
+    again = again.notified("installed", later(120))
+    for status, install in ((again, installed.install), (defined(), None), (defined(), "some")):
+        with pytest.raises(Refused) as refused:
+            status.completed(install, later(130), certificate="PEM")
+        assert refused.value.code == "another_install"

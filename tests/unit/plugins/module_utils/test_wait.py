@@ -427,3 +427,13 @@ def test_a_waiting_look_costs_little(site: Site) -> None:
         site.layout.status(name).write_bytes(b"x" * state.st_size)
         os.utime(site.layout.status(name), ns=(state.st_atime_ns, state.st_mtime_ns))
     assert observer.look(seen) == {}
+
+
+def test_a_host_may_have_a_stage_of_its_own():
+    seen = Seen()
+    seen.wait = Wait([Request(NAME, 3600, None, "installed")], "ready")
+    installing = armed().notified("installing", later(60))
+    seen(installing)
+    assert seen.wait.pending
+    seen(installing.notified("installed", later(90)))
+    assert not seen.wait.pending and seen.wait.results()[NAME]["kind"] == "ok"

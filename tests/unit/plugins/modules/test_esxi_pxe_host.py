@@ -17,6 +17,7 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils import _deps
 from ansible_collections.pxemanager.esxi.plugins.modules import esxi_pxe_host
+from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import CERTIFICATE
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer, definition
 
 ONE, TWO = definition(1), definition(2)
@@ -89,6 +90,49 @@ def test_a_finished_host_is_noted_once_and_only_when_it_is_ready(server):
 
 def test_a_host_that_is_not_published_cannot_be_finished(server):
     assert "not published" in run(server, hosts=[ONE], state="finished", on_host_failure="report")["hosts"][NAME]["msg"]
+
+
+def test_what_was_done_in_place_of_the_first_boot_is_noted_once(server):
+    armed = run(server, hosts=[ONE, TWO])["hosts"]
+    server.notify("installed", NAME)
+    done = {
+        "name": NAME.upper(),
+        "install": armed[NAME]["install"],
+        "actions": [{"name": "ntp", "rc": 0, "seconds": 1, "ignored": False}],
+        "certificate": CERTIFICATE,
+        "message": "done",
+    }
+    before = server.snapshot()
+    planned = run(server, check=True, hosts=[done], state="ready")
+    assert planned["hosts"][NAME]["stage"] == "ready" and planned["changed"] and server.snapshot() == before
+
+    result = run(server, diff=True, hosts=[done, {**done, "name": NAME2}, {"name": "no name"}], state="ready")
+
+    assert (result["hosts"][NAME]["action"], result["hosts"][NAME]["stage"]) == ("ready", "ready")
+    assert "ready" in result["diff"][0]["after"] and "CERTIFICATE" not in str(result["diff"][0]["before"])
+    assert "the last install of" in result["hosts"][NAME2]["msg"] and "no name" in result["failed_hosts"]
+    status = server.status(NAME)
+    assert (status.certificate, status.message, status.actions[0].name) == (CERTIFICATE, "done", "ntp")
+    again = run(server, hosts=[done], state="ready")
+    assert not again["changed"] and again["hosts"][NAME]["action"] == "left"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"install": ""}, "install is missing"),
+        ({"certificate": ""}, "certificate is missing"),
+        ({"certificate": "none"}, "not one PEM certificate"),
+        ({"actions": [{"name": "x", "rc": "0"}]}, "'rc' is not an exit code"),
+        ({"actions": "x"}, "'actions' is not a list"),
+    ],
+)
+def test_what_was_done_must_make_sense(server, wrong, said):
+    run(server, hosts=[ONE])
+    server.notify("installed", NAME)
+    before = server.snapshot()
+    result = run(server, hosts=[{"name": NAME, "install": "x", "certificate": CERTIFICATE, **wrong}], state="ready")
+    assert result["failed"] and said in result["hosts"][NAME]["msg"] and server.snapshot() == before
 
 
 def test_hosts_are_armed_and_the_second_call_changes_nothing(server):
@@ -202,7 +246,7 @@ def test_a_missing_library_is_named(server, monkeypatch):
 
 def test_documentation_and_arguments_are_the_same():
     documented = yaml.safe_load(esxi_pxe_host.DOCUMENTATION)["options"]
-    assert documented["state"]["choices"] == ["published", "armed", "disarmed", "finished", "absent"]
+    assert documented["state"]["choices"] == ["published", "armed", "disarmed", "ready", "finished", "absent"]
     assert {name: option.get("default") for name, option in documented.items()} == {
         "hosts": None,
         "state": "published",
