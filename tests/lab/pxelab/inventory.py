@@ -87,11 +87,13 @@ def plan_one(number: int, kinds: Sequence[str] = FIRMWARE, **hardware: Any) -> P
             {"name": "note the rack", "shell": f"esxcli system welcomemsg set -m 'rack 7, slot {number}'"},
         ],
         "esxi_host_vcenter": {"hostname": net.VCENTER_ADDRESS, "datacenter": vcenter.DATACENTER, "cluster": cluster},
-        "esxi_host_profile": {
+    }
+    if number != 2:
+        # one host without
+        variables["esxi_host_profile"] = {
             "name": vcenter.PROFILE,
             "answers": {"IpAddressPolicy.address": f"198.51.100.{20 + number}"},
-        },
-    }
+        }
     if number == 1:
         # the one that the demo reinstalls: its datastore may go
         variables["esxi_host_disk"] = {"device": "mpx.vmhba0:C0:T0:L0", "existing_vmfs": "overwrite"}

@@ -122,6 +122,7 @@ def check_installed(lab: Lab, found: list[dict[str, Any]], *, installs: int | No
     """
     wrong = []
     places = {one.name: one.place for one in lab.hosts}
+    complying = {one.name: "compliant" if "esxi_host_profile" in one.variables else "no profile" for one in lab.hosts}
     for row in found:
         name = row["name"]
         if row["stage"] != "ready":
@@ -134,8 +135,8 @@ def check_installed(lab: Lab, found: list[dict[str, Any]], *, installs: int | No
             wrong.append(f"{name} was told to install again {row['loops']} times although nobody had asked for it")
         if row["vcenter_path"] != places[name]:
             wrong.append(f"{name} is at {row['vcenter_path'] or 'no place'} in vCenter instead of {places[name]}")
-        if row["compliance"] != "compliant":
-            wrong.append(f"{name}: its host profile is {row['compliance']} instead of compliant")
+        if row["compliance"] != complying[name]:
+            wrong.append(f"{name}: its host profile is {row['compliance']} instead of {complying[name]}")
         if row["root_password"] != "wanted":
             wrong.append(f"{name}: its root password is the {row['root_password']} one instead of the wanted one")
         if row["machine"] != "running":
