@@ -77,10 +77,12 @@ class Center:
         return Inventory(nodes, "root")
 
     def fetch(self, *_unused: t.Any, **_more: t.Any) -> str:
-        answer = self.fetches.pop(0) if self.fetches else ESXI_PEM
-        if isinstance(answer, str):
-            return answer
-        raise answer
+        if not self.fetches:
+            return ESXI_PEM
+        answer = self.fetches.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def tasks(self, _session: t.Any, starts: t.Mapping[str, t.Any], **_more: t.Any) -> t.Any:
         for name in starts:
