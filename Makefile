@@ -21,16 +21,19 @@ export HOSTS FIRMWARE
 PYTHONPATH := tests/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap bootstrap-vm demo demo-vm lab provision retire test test-firmware lint format bench pictures clean
+.PHONY: help bootstrap bootstrap-vm bootstrap-tests demo demo-vm lab provision retire test test-firmware lint format bench pictures clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-bootstrap: ## Install what the lab and the tests need (Debian 12/13, Ubuntu 22.04/24.04)
+bootstrap: ## Install what the lab needs (Debian 12/13, Ubuntu 22.04/24.04)
 	@tests/bootstrap.sh
 
 bootstrap-vm: ## Install what virtual machines with real firmware need besides
 	@tests/bootstrap.sh vm
+
+bootstrap-tests: ## Install what the tests need besides
+	@tests/bootstrap.sh tests
 
 demo: bootstrap ## Install HOSTS stand-in machines (default 3) into a simulated vCenter, see the table it ends with
 	@$(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab demo
@@ -47,7 +50,7 @@ provision: ## Run provision.yml on the running lab: make provision ARGS='--limit
 retire: ## Run retire.yml on the running lab: make retire ARGS='--limit esx01.lab.example'
 	@$(IN_LAB) pxemanager.esxi.retire $(ARGS)
 
-test: bootstrap-vm ## Run every check and test; STAGES="lint unit" runs only those
+test: bootstrap-tests ## Run every check and test; STAGES="lint unit" runs only those
 	@$(PYTHON) tests/stages.py $(STAGES)
 
 test-firmware: bootstrap-vm ## All that real firmware shows: every way in, 20 reboots, power cuts (about an hour)
@@ -65,7 +68,7 @@ bench: bootstrap ## Measure publishing 1,000 hosts, taking 10,000 off the instal
 	@$(PYTHON) tests/benchmark/pbconnect.py
 	@$(PYTHON) tests/benchmark/vcenter.py
 
-pictures: bootstrap ## Take the pictures of the pages in docs/pictures/ again, with a headless Chromium
+pictures: bootstrap-tests ## Take the pictures of the pages in docs/pictures/ again, with a headless Chromium
 	@$(PYTHON) tests/pictures.py
 
 clean: ## Remove what the tools made: environments, caches, the lab's files

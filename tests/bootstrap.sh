@@ -89,7 +89,9 @@ if command -v dpkg-query >/dev/null; then
     packages=(ca-certificates git python3)
     lists=("$root/tests/lab/packages.txt")
     # "bootstrap.sh vm": virtual machines with real firmware as well
-    if [ "${1:-}" = vm ]; then lists+=("$root/tests/lab/packages-vm.txt"); fi
+    if [ "${1:-}" = vm ] || [ "${1:-}" = tests ]; then lists+=("$root/tests/lab/packages-vm.txt"); fi
+    # "bootstrap.sh tests": what the tests need as well
+    if [ "${1:-}" = tests ]; then lists+=("$root/tests/packages.txt"); fi
     for list in "${lists[@]}"; do
         mapfile -t -O "${#packages[@]}" packages < <(packages_of "$list")
     done
