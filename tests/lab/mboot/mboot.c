@@ -344,7 +344,7 @@ static EFI_STATUS load(CONST CHAR8 *name, File *file) {
 typedef struct {
     CHAR8 kernel[MAX_NAME], options[8192], prefix[MAX_NAME], title[MAX_NAME];
     CHAR8 *modules;
-    BOOLEAN has_prefix, skip;
+    BOOLEAN skip;
 } Config;
 
 static VOID store(CHAR8 *out, UINTN limit, CONST CHAR8 *value, UINTN count) {

@@ -164,7 +164,8 @@ class VirtualMachine:
             "qemu64",
         ]
         argv += ["-smp", "1", "-m", "768", "-nodefaults", "-display", "none", "-vga", "std", "-serial", "stdio"]
-        argv += ["-qmp", f"unix:{_short(self.folder / 'qmp')},server=on,wait=off", "-device", "virtio-rng-pci"]
+        # relative to the folder that QEMU runs in: the kernel takes 108 bytes
+        argv += ["-qmp", "unix:qmp,server=on,wait=off", "-device", "virtio-rng-pci"]
         if uefi:
             variables = self.folder / "variables.fd"
             if not variables.exists():
@@ -312,11 +313,6 @@ class VirtualMachine:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGKILL)
             process.wait()
-
-
-def _short(path: Path) -> str:
-    """A socket's name: QEMU runs in the machine's folder, and the kernel takes 108 bytes."""
-    return path.name
 
 
 def monitor(name: str, command: str, **arguments: str) -> None:
