@@ -60,6 +60,8 @@ class ActionModule(ActionBase):
                 try:
                     hashed = _password_hash(host, options)
                     rendered.texts[name] = template.render(host, hashed, deadlines)
+                    if host.command == "upgrade":
+                        rendered.upgrades.append(name)
                 except _NotRendered as reason:
                     rendered.failures[name] = reason.reasons
         result.update(
@@ -88,7 +90,7 @@ def _deadlines(given: t.Mapping[str, int]) -> Deadlines:
 
 def _password_hash(host: Host, options: t.Mapping[str, t.Any]) -> str:
     """The hash that the host gets; an upgrade keeps the password that is there."""
-    if host.kickstart.command == "upgrade":
+    if host.command == "upgrade":
         return ""
     own = {str(name).lower(): value for name, value in (options["root_passwords"] or {}).items()}.get(host.name)
     password = own if own is not None else options["root_password"]

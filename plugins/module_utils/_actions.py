@@ -68,7 +68,8 @@ _log_host = matching(
 class Action:
     """One post action. ``script`` is shell text that ends in a newline, ``timeout`` is seconds.
 
-    With ``ignore_errors`` its exit code is recorded, and the install counts as good all the same.
+    With ``ignore_errors`` its exit code is recorded, and the install counts as good all the same. With
+    ``after_upgrade`` it is done after an upgrade as well, not after an install only.
     """
 
     kind: str
@@ -76,6 +77,7 @@ class Action:
     script: str
     ignore_errors: bool
     timeout: int
+    after_upgrade: bool = False
 
     def shell(self) -> str:
         """The shell text that does it; the first command that fails ends a typed action."""
@@ -459,6 +461,7 @@ def parse_action(value: object, owner: Fields, path: str) -> t.Optional[Action]:
     name = fields.get("name", _action_name, None)
     ignore_errors = fields.get("ignore_errors", boolean, False)
     timeout = fields.get("timeout", integer(1, 86400), 900)
+    after_upgrade = fields.get("after_upgrade", boolean, False)
     fields.finish()
     if len(owner.errors) > before:
         return None
@@ -480,6 +483,7 @@ def parse_action(value: object, owner: Fields, path: str) -> t.Optional[Action]:
         script=text,
         ignore_errors=ignore_errors,
         timeout=timeout,
+        after_upgrade=after_upgrade,
     )
 
 

@@ -21,14 +21,17 @@ __all__ = [
     "Command",
     "check_command",
     "check_section",
+    "SWITCHED_OFF_BY_UPGRADE",
     "extra_command",
+    "extra_option",
     "split_command",
 ]
 
 _NO, _YES, _MAYBE = "no", "yes", "maybe"
 
 _TARGET = {"--disk": _YES, "--drive": _YES, "--firstdisk": _MAYBE}
-_INSTALL = {**_TARGET, "--overwritevmfs": _NO, "--overwritevsan": _NO, "--forceunsupportedinstall": _NO}
+_CHECKS = {"--ignoreprereqwarnings": _NO, "--ignoreprereqerrors": _NO}
+_INSTALL = {**_TARGET, **_CHECKS, "--overwritevmfs": _NO, "--overwritevsan": _NO, "--forceunsupportedinstall": _NO}
 
 # Name -> whether each option takes a value. The names on the right of _ALIASES are older spellings.
 COMMANDS: dict[str, dict[str, str]] = {
@@ -43,7 +46,7 @@ COMMANDS: dict[str, dict[str, str]] = {
     },
     "install": {**_INSTALL, "--preservevmfs": _NO, "--novmfsondisk": _NO, "--ignoressd": _NO},
     "installorupgrade": {**_INSTALL, "--forcemigrate": _NO},
-    "upgrade": {**_TARGET, "--diskBootedFrom": _NO, "--savebootbank": _NO, "--forcemigrate": _NO},
+    "upgrade": {**_TARGET, **_CHECKS, "--diskBootedFrom": _NO, "--savebootbank": _YES, "--forcemigrate": _NO},
     "network": {
         "--bootproto": _YES,
         "--device": _YES,
@@ -69,6 +72,8 @@ _WORDS = {"keyboard": "NAME (in quotes when it has a blank)", "%include": "FILE"
 _ALIASES = {"accepteula": "vmaccepteula", "partition": "part", "vmserialnum": "serialnum", "include": "%include"}
 
 INSTALL_COMMANDS = ("install", "installorupgrade", "upgrade")
+# The installed system keeps what these would change.
+SWITCHED_OFF_BY_UPGRADE = ("rootpw", "network", "keyboard", "serialnum", "clearpart", "part")
 
 SECTIONS: dict[str, dict[str, str]] = {
     "%pre": {"--interpreter": _YES},
@@ -179,6 +184,8 @@ def _check_installorupgrade(command: Command) -> t.Iterator[str]:
 
 def _check_upgrade(command: Command) -> t.Iterator[str]:
     yield from _one_of(command, "--disk", "--drive", "--firstdisk", "--diskBootedFrom")
+    if len(command.has("--diskBootedFrom", "--savebootbank")) == 1:
+        yield "--diskBootedFrom and --savebootbank=UUID belong together; write both or neither"
 
 
 def _check_rootpw(command: Command) -> t.Iterator[str]:
@@ -246,6 +253,19 @@ _INSTEAD = {
     "dryrun": "use kickstart.dryrun",
     "reboot": "it is always there; use kickstart.no_eject",
 }
+
+
+def extra_option(value: object) -> str:
+    """An option of install, installorupgrade or upgrade that this collection does not know. Raises Wrong."""
+    if not isinstance(value, str) or not re.match(
+        r"--[A-Za-z][A-Za-z0-9]{1,40}(?:=[A-Za-z0-9][A-Za-z0-9._:,/+-]*)?\Z", value
+    ):
+        raise Wrong(f"is {show(value)}; write an option such as --dpupcislots=2, without blanks")
+    name = value.partition("=")[0].lower()
+    known = {option.lower() for command in INSTALL_COMMANDS for option in COMMANDS[command]}
+    if name in known:
+        raise Wrong(f"is {show(name)}, which the collection writes itself; use disk or kickstart (docs/kickstart.md)")
+    return str(value)
 
 
 def extra_command(value: object) -> str:

@@ -84,7 +84,8 @@ class Host:
     """One ESXi machine. ``name`` is a lower-case FQDN, ``macs`` are ``aa:bb:cc:dd:ee:ff``, at least one.
 
     ``secure_boot``: the machine boots with Secure Boot, so nothing runs on its first boot by itself.
-    ``reinstall`` is False, True, or the label of a request to reinstall.
+    ``reinstall`` and ``upgrade`` are False, True, or the label of a request; only one of them is a request.
+    ``reinstall_image`` is the image that a reinstall may put in the place of another one.
     """
 
     name: str
@@ -98,6 +99,18 @@ class Host:
     kickstart: KickstartOptions
     reinstall: t.Union[bool, str]
     secure_boot: bool = False
+    upgrade: t.Union[bool, str] = False
+    reinstall_image: t.Optional[str] = None
+
+    @property
+    def command(self) -> str:
+        """What the installer is told to do: install, installorupgrade or upgrade."""
+        return "upgrade" if self.upgrade else self.kickstart.command
+
+    @property
+    def request(self) -> t.Union[bool, str]:
+        """Whether something is asked for that touches a machine with ESXi on it: False, True, or a label."""
+        return self.upgrade or self.reinstall
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -113,8 +126,8 @@ class Host:
     def to_record(self) -> dict[str, t.Any]:
         """The canonical, JSON-able form that a PXE server keeps.
 
-        Without what may be secret (scripts, serial number, licence) and without ``reinstall``, which is a request
-        and no property of the host: a request must not make the host look changed.
+        Without what may be secret (scripts, serial number, licence) and without ``reinstall`` and ``upgrade``, which are
+        requests and no properties of the host: a request must not make the host look changed.
         """
         return {
             "name": self.name,
@@ -132,8 +145,11 @@ class Host:
         }
 
     def to_template(self) -> dict[str, t.Any]:
-        """All of it but ``reinstall``, as plain dictionaries, lists and texts, which is all that a template may get."""
-        options = _plain(dataclasses.asdict(self.kickstart))
+        """All of it but the requests, as plain dictionaries, lists and texts, which is all that a template may get.
+
+        ``kickstart.command`` is what the installer is told, with a request for an upgrade counted in.
+        """
+        options = {**_plain(dataclasses.asdict(self.kickstart)), "command": self.command}
         actions = [_plain(dataclasses.asdict(action)) for action in self.post_actions]
         return {**self.to_record(), "short_name": self.short_name, "kickstart": options, "post_actions": actions}
 
@@ -233,14 +249,27 @@ def _parse(definition: object, position: str) -> _Draft:
         draft.addresses = tuple(address for address in both if address is not None)
     image = fields.need("image", _image, "the name of an imported image, such as esxi-8.0.3")
     firmware = fields.get("firmware", choice("auto", "bios", "uefi"), "auto")
-    kickstart = parse_kickstart(fields.section("kickstart"))
-    disk = parse_disk(fields.section("disk"), kickstart)
+    reinstall = fields.get("reinstall", _request, False)
+    upgrade = fields.get("upgrade", _request, False)
+    kickstart = parse_kickstart(fields.section("kickstart"), bool(upgrade))
+    disk = parse_disk(fields.section("disk"), kickstart, bool(upgrade))
     boot = parse_boot(fields.section("boot"))
     post_actions = parse_actions(fields.raw("post_actions"), fields)
     secure_boot = fields.get("secure_boot", boolean, False)
     if secure_boot and firmware == "bios":
         fields.wrong("secure_boot", "is a thing of UEFI; write firmware: uefi or auto, or take it out")
-    reinstall = fields.get("reinstall", _reinstall, False)
+    reinstall_image = fields.get("reinstall_image", _image, None) if fields.raw("reinstall_image") != "" else None
+    if reinstall and upgrade:
+        fields.wrong(
+            "upgrade",
+            "and reinstall are both asked for; take out the one that is not meant (or has been carried out)",
+        )
+    elif reinstall and kickstart.command == "upgrade":
+        fields.wrong(
+            "reinstall",
+            "is asked for, and kickstart.command is upgrade; write upgrade in place of reinstall, or take "
+            "kickstart.command out",
+        )
     # Where the host goes in vCenter is none of the PXE server's business: accepted unread.
     fields.raw("vcenter")
     fields.finish()
@@ -257,11 +286,13 @@ def _parse(definition: object, position: str) -> _Draft:
             kickstart=kickstart,
             reinstall=reinstall,
             secure_boot=secure_boot,
+            upgrade=upgrade,
+            reinstall_image=reinstall_image,
         )
     return draft
 
 
-def _reinstall(value: object) -> t.Union[bool, str]:
+def _request(value: object) -> t.Union[bool, str]:
     if value == "":
         return False
     try:

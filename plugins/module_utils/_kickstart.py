@@ -16,6 +16,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._scripts import (
     firstboot_script,
     post_script,
     pre_script,
+    python_script,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._sha512_crypt import is_sha512_crypt
 
@@ -119,22 +120,26 @@ def _first(option: str, words: t.Sequence[str]) -> str:
 
 def _install_line(host: Host) -> str:
     disk, options = host.disk, host.kickstart
-    words = [options.command]
-    if disk.device is not None:
-        words.append(f"--disk={disk.device}")
-    elif disk.booted:
+    fresh = host.command != "upgrade"
+    words = [host.command]
+    if disk.booted and not fresh:
         words.append("--diskBootedFrom")
+    elif disk.device is not None:
+        words.append(f"--disk={disk.device}")
     else:
         words.append(_first("--firstdisk", disk.first or ()))
     for is_set, word in (
-        (disk.existing_vmfs == "overwrite", "--overwritevmfs"),
-        (disk.existing_vmfs == "preserve", "--preservevmfs"),
-        (not disk.create_vmfs, "--novmfsondisk"),
-        (disk.overwrite_vsan, "--overwritevsan"),
-        (disk.ignore_ssd, "--ignoressd"),
-        (disk.force_unsupported and options.command != "upgrade", "--forceunsupportedinstall"),
-        (options.force_migrate, "--forcemigrate"),
-        (options.save_bootbank, "--savebootbank"),
+        (fresh and disk.existing_vmfs == "overwrite", "--overwritevmfs"),
+        (fresh and disk.existing_vmfs == "preserve", "--preservevmfs"),
+        (fresh and not disk.create_vmfs, "--novmfsondisk"),
+        (fresh and disk.overwrite_vsan, "--overwritevsan"),
+        (fresh and disk.ignore_ssd, "--ignoressd"),
+        (fresh and disk.force_unsupported, "--forceunsupportedinstall"),
+        (host.command != "install" and options.force_migrate, "--forcemigrate"),
+        (disk.booted and not fresh, f"--savebootbank={options.save_bootbank}"),
+        (options.ignore_prereq_warnings, "--ignoreprereqwarnings"),
+        (options.ignore_prereq_errors, "--ignoreprereqerrors"),
+        *((True, option) for option in options.extra_options),
     ):
         if is_set:
             words.append(word)
@@ -185,6 +190,10 @@ def _partition_lines(host: Host) -> t.Iterator[str]:
             yield f"part {partition.name} {_first('--onfirstdisk', partition.first or ())}"
 
 
+def _script(text: t.Optional[str], interpreter: str) -> t.Optional[str]:
+    return python_script(text) if text is not None and interpreter == "python" else text
+
+
 def build(host: Host, mac: str, password_hash: str, deadlines: Deadlines) -> Kickstart:
     """The pieces of the kickstart that ``host`` gets when it boots from ``mac``.
 
@@ -192,8 +201,17 @@ def build(host: Host, mac: str, password_hash: str, deadlines: Deadlines) -> Kic
     system has, and the installer complains of commands that would change it: they are left out.
     """
     options = host.kickstart
-    fresh = options.command != "upgrade"
-    actions = with_firstboot_script(host.post_actions, options.firstboot)
+    fresh = host.command != "upgrade"
+    # An upgraded host has its configuration: only what asks for it is done again.
+    actions = (
+        with_firstboot_script(host.post_actions, _script(options.firstboot, options.firstboot_interpreter))
+        if fresh
+        else tuple(action for action in host.post_actions if action.after_upgrade)
+    )
+    own_pre, own_post = (
+        _script(options.pre, options.pre_interpreter),
+        _script(options.post, options.post_interpreter),
+    )
     post_fatal = options.post is not None and not options.post_ignore_failure
     # The script's own time-out comes first; the installer's is there for the day when nothing else works.
     post_seconds = deadlines.post + 120 + (options.post_timeout if options.post is not None else 0)
@@ -201,7 +219,7 @@ def build(host: Host, mac: str, password_hash: str, deadlines: Deadlines) -> Kic
     return Kickstart(
         accept_eula=("vmaccepteula",),
         rootpw=(f"rootpw --iscrypted {password_hash}",) if fresh else (),
-        clearpart=tuple(_clearpart_line(host)),
+        clearpart=tuple(_clearpart_line(host)) if fresh else (),
         install=(_install_line(host),),
         partitions=tuple(_partition_lines(host)) if fresh else (),
         network=(_network_line(host),) if fresh else (),
@@ -212,10 +230,10 @@ def build(host: Host, mac: str, password_hash: str, deadlines: Deadlines) -> Kic
         mode=tuple(word for word, is_set in (("paranoid", options.paranoid), ("dryrun", options.dryrun)) if is_set),
         extra_commands=options.extra_commands,
         reboot=("reboot --noeject" if options.no_eject else "reboot",),
-        pre="%pre --interpreter=busybox\n" + pre_script(mac, deadlines.pre, options.pre),
+        pre="%pre --interpreter=busybox\n" + pre_script(mac, deadlines.pre, own_pre),
         post=post_line
         + "\n"
-        + post_script(mac, deadlines.post, options.post, options.post_timeout, options.post_ignore_failure),
+        + post_script(mac, deadlines.post, own_post, options.post_timeout, options.post_ignore_failure),
         firstboot=""
         if host.secure_boot
         else "%firstboot --interpreter=busybox\n" + firstboot_script(mac, deadlines.firstboot, actions),

@@ -15,8 +15,10 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._kickstart_text im
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout
 from ansible_collections.pxemanager.esxi.plugins.module_utils._rendered import Rendered
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Results
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
     host_locks,
+    read_json,
 )
 
 __all__ = ["write_kickstarts"]
@@ -57,6 +59,7 @@ class _Writer:
         self._check_mode = check_mode
         self._want_diff = want_diff
         self._leftovers = Leftovers()
+        self._kept: set[str] = set()
 
     def write(self, names: t.Sequence[str]) -> None:
         """Does these hosts in one go; where that fails, one by one, so that only those fail that have a reason to."""
@@ -74,6 +77,7 @@ class _Writer:
 
     def _commit(self, names: t.Sequence[str]) -> list[Change]:
         layout, gid = self._layout, self._gid
+        self._kept = {name for name in names if name not in self._rendered.upgrades and self._waits_for_upgrade(name)}
         batch = Batch(self._leftovers)
         batch.folder(layout.kickstarts_dir, 0o2750, gid, mend=False)
         for name in names:
@@ -81,6 +85,9 @@ class _Writer:
             batch.folder(folder, 0o2750, gid, tag=name)
             wanted = set()
             for mac, text in self._rendered.texts[name].items():
+                if name in self._kept and layout.kickstart(name, mac).exists():
+                    wanted.add(layout.kickstart(name, mac).name)
+                    continue
                 path = layout.kickstart(name, mac)
                 wanted.add(path.name)
                 batch.write(path, text, 0o640, gid, tag=name)
@@ -89,13 +96,28 @@ class _Writer:
                     batch.remove(folder / old, tag=name)
         return batch.plan() if self._check_mode else batch.commit()
 
+    def _waits_for_upgrade(self, name: str) -> bool:
+        """Whether the host is armed for an upgrade.
+
+        A later run without the request renders the kickstart of an install. It must not get under an installer that
+        is about to upgrade: the machine would be wiped.
+        """
+        try:
+            value = read_json(self._layout.status(name))
+            status = None if value is None else Status.from_json(value)
+        except EsxiPxeError:
+            # esxi_pxe_host arms nothing then, and says why.
+            return True
+        return status is not None and status.stage == "armed" and status.command == "upgrade"
+
     def _report(self, names: t.Sequence[str], changes: t.Sequence[Change]) -> None:
         changed = {change.tag for change in changes}
         for name in names:
             macs = list(self._rendered.texts[name])
             what = "1 kickstart" if len(macs) == 1 else f"{len(macs)} kickstarts"
             how = ("to be written" if self._check_mode else "written") if name in changed else "up to date"
-            self._results.ok(name, changed=name in changed, msg=f"{what} {how}.", macs=macs)
+            kept = " Armed for an upgrade: what is there stays until it has booted." if name in self._kept else ""
+            self._results.ok(name, changed=name in changed, msg=f"{what} {how}.{kept}", macs=macs)
         for change in changes if self._want_diff else ():
             if change.path.endswith(".cfg"):
                 self._results.diff(change.path, mask_secrets(change.before or ""), mask_secrets(change.after or ""))

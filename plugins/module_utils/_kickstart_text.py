@@ -16,6 +16,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._commands import (
     COMMANDS,
     INSTALL_COMMANDS,
     SECTIONS,
+    SWITCHED_OFF_BY_UPGRADE,
     Command,
     check_command,
     check_section,
@@ -81,7 +82,7 @@ def check_kickstart(text: str, host: Host) -> list[str]:
             for number, line in enumerate(text.split("\n"), 1)
             if not _ASCII.match(line)
         )
-    if host.disk.existing_vmfs != "overwrite":
+    if host.disk.existing_vmfs != "overwrite" or host.command == "upgrade":
         errors.extend(
             f"line {number} of the kickstart says --overwritevmfs, which the definition does not ask for; "
             "take it out, or set disk.existing_vmfs: overwrite."
@@ -90,7 +91,7 @@ def check_kickstart(text: str, host: Host) -> list[str]:
     errors.extend(_swallowed_sections(text))
     lines, sections = split_kickstart(text)
     commands = _check_lines(lines, host, errors)
-    _check_whole(commands, errors)
+    _check_whole(commands, host, errors)
     _check_sections(sections, host.secure_boot, errors)
     if len(lines) + len(sections) > _MOST_COMMANDS:
         errors.append(
@@ -145,7 +146,7 @@ def _check_lines(lines: t.Sequence[tuple[int, str]], host: Host, errors: list[st
     return commands
 
 
-def _check_whole(commands: t.Sequence[Command], errors: list[str]) -> None:
+def _check_whole(commands: t.Sequence[Command], host: Host, errors: list[str]) -> None:
     names = [command.name for command in commands]
     installs = [name for name in names if name in INSTALL_COMMANDS]
     if "vmaccepteula" not in names:
@@ -158,6 +159,19 @@ def _check_whole(commands: t.Sequence[Command], errors: list[str]) -> None:
         )
     if "rootpw" not in names and "upgrade" not in installs:
         errors.append("the kickstart has no rootpw; add rootpw --iscrypted with a hash that begins with $6$.")
+    if host.command == "upgrade" and any(name != "upgrade" for name in installs):
+        # A template of somebody's own that says install would take away what the upgrade was asked to keep.
+        errors.append(
+            f"the kickstart says {', '.join(installs)}, and an upgrade is asked for; write {{{{ ks.install }}}} there."
+        )
+    if "upgrade" in installs:
+        errors.extend(
+            f"the kickstart has {name}, which an upgrade does not take; write it only where ks.{piece} is not empty."
+            for name, piece in zip(
+                SWITCHED_OFF_BY_UPGRADE, ("rootpw", "network", "keyboard", "serial_number", "clearpart", "partitions")
+            )
+            if name in names
+        )
     if names.count("rootpw") > 1:
         errors.append("the kickstart has rootpw more than once; leave one.")
     if "clearpart" in names and "install" not in names and "%include" not in names:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._commands import extra_command
+from ansible_collections.pxemanager.esxi.plugins.module_utils._commands import extra_command, extra_option
 from ansible_collections.pxemanager.esxi.plugins.module_utils._fields import (
     Fields,
     Wrong,
@@ -50,9 +50,10 @@ _TAKEN_BOOT_OPTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Disk:
-    """Where ESXi goes: exactly one of ``device``, ``first`` (maybe empty: any disk) and, for an upgrade, ``booted``.
+    """Where ESXi goes: exactly one of ``device`` and ``first`` (maybe empty: any disk).
 
-    ``existing_vmfs`` is refuse, preserve or overwrite.
+    ``booted``: an upgrade goes to the disk that the machine was started from, whatever the other two say; a host that
+    is only ever upgraded needs neither of them. ``existing_vmfs`` is refuse, preserve or overwrite.
     """
 
     device: t.Optional[str]
@@ -111,7 +112,10 @@ class KickstartOptions:
 
     command: str
     force_migrate: bool
-    save_bootbank: bool
+    save_bootbank: t.Optional[str]
+    ignore_prereq_warnings: bool
+    ignore_prereq_errors: bool
+    extra_options: tuple[str, ...]
     clearpart: t.Optional[ClearPart]
     partitions: tuple[Partition, ...]
     keyboard: t.Optional[str]
@@ -120,10 +124,13 @@ class KickstartOptions:
     dryrun: bool
     no_eject: bool
     pre: t.Optional[str]
+    pre_interpreter: str
     post: t.Optional[str]
+    post_interpreter: str
     post_timeout: int
     post_ignore_failure: bool
     firstboot: t.Optional[str]
+    firstboot_interpreter: str
     extra_commands: tuple[str, ...]
 
 
@@ -145,8 +152,12 @@ def _first_item(value: object) -> str:
 _first = list_of(_first_item, most=16)
 
 
-def parse_disk(fields: Fields, kickstart: KickstartOptions) -> t.Optional[Disk]:
-    """The target disk; None after a mistake."""
+def parse_disk(fields: Fields, kickstart: KickstartOptions, upgrading: bool = False) -> t.Optional[Disk]:
+    """The target disk; None after a mistake. ``upgrading``: an upgrade is asked for, whatever the command is.
+
+    What only an install knows may stay in the definition of a host that is asked to be upgraded once. In one whose
+    command is upgrade it is a contradiction.
+    """
     if not fields.readable:
         return None
     before = len(fields.errors)
@@ -160,7 +171,9 @@ def parse_disk(fields: Fields, kickstart: KickstartOptions) -> t.Optional[Disk]:
         ignore_ssd=fields.get("ignore_ssd", boolean, False),
         force_unsupported=fields.get("force_unsupported", boolean, False),
     )
-    chosen = sum((fields.has("device"), fields.has("first"), disk.booted))
+    always = kickstart.command == "upgrade"
+    installs = fields.has("device") + fields.has("first")
+    chosen = installs + (disk.booted and (always or not installs))
     fields.finish()
     if chosen == 0:
         fields.wrong(
@@ -171,8 +184,24 @@ def parse_disk(fields: Fields, kickstart: KickstartOptions) -> t.Optional[Disk]:
         fields.wrong("disk", "names more than one target; write only one of device, first and booted")
     if len(fields.errors) > before or not kickstart.command:
         return None
-    if disk.booted and kickstart.command != "upgrade":
+    if disk.booted and not installs and not always and not upgrading:
         fields.wrong("disk.booted", "is for kickstart.command: upgrade only; write disk.device or disk.first")
+    if disk.booted and (always or upgrading) and kickstart.save_bootbank is None:
+        fields.wrong(
+            "disk.booted",
+            "needs the UUID of the boot bank that the installer keeps; write it in kickstart.save_bootbank, or take "
+            "disk.booted out and write disk.device or disk.first",
+        )
+    if kickstart.save_bootbank is not None and not disk.booted:
+        fields.wrong(
+            "kickstart.save_bootbank", "is read with disk.booted only; write disk.booted: true, or take it out"
+        )
+    if disk.force_unsupported and (always or upgrading):
+        fields.wrong(
+            "disk.force_unsupported",
+            "is for installs, an upgrade has no such option; write disk.force_unsupported: false, and for an old CPU "
+            "boot.options: {allowLegacyCPU: true}",
+        )
     if disk.ignore_ssd and (disk.first is None or kickstart.command != "install"):
         fields.wrong("disk.ignore_ssd", "works with disk.first and kickstart.command: install only; take it out")
     for option, is_set, allowed in (
@@ -260,8 +289,16 @@ def _partitions(value: object, owner: Fields) -> tuple[Partition, ...]:
     return tuple(partitions)
 
 
-def parse_kickstart(fields: Fields) -> KickstartOptions:
-    """The rest of the installer's options."""
+_uuid = matching(
+    "[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{12}",
+    35,
+    "a boot bank's UUID such as 5e7d1c2a-93b1f0aa-4c11-005056aa0101, as vmkfstools -P /bootbank shows it on the host",
+)
+_interpreter = choice("busybox", "python")
+
+
+def parse_kickstart(fields: Fields, upgrading: bool = False) -> KickstartOptions:
+    """The rest of the installer's options. ``upgrading``: an upgrade is asked for, whatever the command is."""
     before = len(fields.errors)
     command = fields.get("command", choice("install", "installorupgrade", "upgrade"), "install")
     if not fields.readable or len(fields.errors) > before:
@@ -269,7 +306,10 @@ def parse_kickstart(fields: Fields) -> KickstartOptions:
     options = KickstartOptions(
         command=command,
         force_migrate=fields.get("force_migrate", boolean, False),
-        save_bootbank=fields.get("save_bootbank", boolean, False),
+        save_bootbank=fields.get("save_bootbank", _uuid, None),
+        ignore_prereq_warnings=fields.get("ignore_prereq_warnings", boolean, False),
+        ignore_prereq_errors=fields.get("ignore_prereq_errors", boolean, False),
+        extra_options=fields.get("extra_options", list_of(extra_option, most=16), ()),
         clearpart=_clearpart(fields.section("clearpart")) if fields.has("clearpart") else None,
         partitions=_partitions(fields.raw("partitions"), fields),
         keyboard=fields.get(
@@ -280,19 +320,20 @@ def parse_kickstart(fields: Fields) -> KickstartOptions:
         dryrun=fields.get("dryrun", boolean, False),
         no_eject=fields.get("no_eject", boolean, False),
         pre=fields.get("pre", script, None),
+        pre_interpreter=fields.get("pre_interpreter", _interpreter, "busybox"),
         post=fields.get("post", script, None),
+        post_interpreter=fields.get("post_interpreter", _interpreter, "busybox"),
         post_timeout=fields.get("post_timeout", integer(1, 86400), 900),
         post_ignore_failure=fields.get("post_ignore_failure", boolean, False),
         firstboot=fields.get("firstboot", script, None),
+        firstboot_interpreter=fields.get("firstboot_interpreter", _interpreter, "busybox"),
         extra_commands=fields.get("extra_commands", list_of(extra_command, most=200), ()),
     )
     fields.finish()
     if not command:
         return options
-    if options.force_migrate and command == "install":
+    if options.force_migrate and command == "install" and not upgrading:
         fields.wrong("kickstart.force_migrate", "works with command installorupgrade or upgrade only; take it out")
-    if options.save_bootbank and command != "upgrade":
-        fields.wrong("kickstart.save_bootbank", "works with command upgrade only; take it out")
     if options.clearpart is not None and command != "install":
         fields.wrong("kickstart.clearpart", "works with command install only; take it out")
     return options

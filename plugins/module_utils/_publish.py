@@ -27,7 +27,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._arming import Decision, decide, describe
+from ansible_collections.pxemanager.esxi.plugins.module_utils._arming import Decision, Wanted, decide, describe
 from ansible_collections.pxemanager.esxi.plugins.module_utils._batch import Batch, Change, Leftovers
 from ansible_collections.pxemanager.esxi.plugins.module_utils._boottree import (
     defaults,
@@ -64,6 +64,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
     resolve_group,
     tree_lock,
 )
+from ansible_collections.pxemanager.esxi.plugins.module_utils._versions import upgrade_problems, version_problems
 
 if t.TYPE_CHECKING:
     from ansible_collections.pxemanager.esxi.plugins.module_utils._first_boot import FirstBoot
@@ -204,7 +205,11 @@ class Publisher:
                 # What arming would do, for whoever has to ask somebody else first whether it may.
                 extra = {}
                 if after is not None and after.status is not None:
-                    extra["arming"] = self._decide(host, self._swept(after.status)).action
+                    decision = self._decide(host, self._swept(after.status))
+                    if decision.action == "refuse":
+                        self._results.fail(name, decision.msg, changed=bool(self._changes.get(name)))
+                        continue
+                    extra["arming"] = decision.action
                 self._report(name, "published" if self._changes.get(name) else "left", "published", **extra)
 
     def disarm(self, names: t.Iterable[str]) -> None:
@@ -467,14 +472,15 @@ class Publisher:
         for name in again:
             self._results.fail(
                 name,
-                f"This call would reinstall {len(again)} hosts and reinstall_max is {self._reinstall_max}, so none of "
-                "them was armed: name fewer hosts (--limit), or raise reinstall_max if you mean all of them.",
+                f"This call would reinstall or upgrade {len(again)} hosts and reinstall_max is {self._reinstall_max}, so "
+                "none of them was armed: name fewer hosts (--limit), or raise reinstall_max if you mean all of them.",
                 changed=bool(self._changes.get(name)),
             )
         return frozenset()
 
     def _decide(self, host: Host, status: Status) -> Decision:
-        return decide(status, host.reinstall, self._now, self._stuck_after)
+        wanted = Wanted(host.command, host.image, host.reinstall_image)
+        return decide(status, host.request, self._now, self._stuck_after, wanted=wanted)
 
     def _swept(self, status: Status) -> Status:
         """The status with an arming that ran out ended, whether or not the service has come to it yet."""
@@ -494,9 +500,11 @@ class Publisher:
             status = status.disarmed(self._now)
         if decision.reinstall and not may_reinstall:
             raise EsxiPxeError(f"{name} reached the end of an install at this very moment: run this again.")
+        if decision.action == "refuse":
+            raise _Refused([decision.msg])
         if decision.action != "leave":
-            self._refuse(host, images)
-        label = host.reinstall if isinstance(host.reinstall, str) else None
+            self._refuse(host, images, status)
+        label = host.request if isinstance(host.request, str) else None
 
         batch = Batch(self._leftovers)
         if decision.action != "keep":
@@ -505,7 +513,7 @@ class Publisher:
         batch.phase = _THEN
         if decision.action == "arm":
             install = Install.new(name, host.macs, host.addresses, label, self._now, self._config.arming_ttl)
-            status = status.armed(install, self._now, host.image)
+            status = status.armed(install, self._now, host.image, host.command)
             for path, text in host_files(host, images[host.image], self._config, install.key).items():
                 batch.write(f"{self._boot_root}/{path}", text, tag=name)
             self._write_install(batch, install)
@@ -525,9 +533,16 @@ class Publisher:
             batch.link(link, INSTALL, name)
         return batch, _Found(found.macs, status, install, mode), decision
 
-    def _refuse(self, host: Host, images: t.Mapping[str, Image]) -> None:
+    def _refuse(self, host: Host, images: t.Mapping[str, Image], status: Status) -> None:
         """:raises _Refused: the host must not be armed as things stand; with every reason."""
         reasons = refusals(host, images.values())
+        if host.image in images:
+            reasons += version_problems(host, images[host.image].version, images[host.image].build).errors
+            # An arming in the status has the image that is to come.
+            runs = status.previous.image if status.stage == "armed" and status.previous is not None else status.image
+            before = images.get(runs or "")
+            if before is not None and status.stage != "defined":
+                reasons += upgrade_problems(host, before.version, images[host.image].version)
         if not self._check_mode:
             # (In check mode the task before this one, which writes them, has not.)
             missing = [mac for mac in host.macs if not os.path.isfile(self._layout.kickstart(host.name, mac))]

@@ -21,10 +21,14 @@ __all__ = ["Rendered", "argument_spec"]
 
 @dataclasses.dataclass
 class Rendered:
-    """``texts``: host name -> canonical MAC -> kickstart. ``failures``: host name -> sentences."""
+    """``texts``: host name -> canonical MAC -> kickstart. ``failures``: host name -> sentences.
+
+    ``upgrades``: the hosts whose kickstarts upgrade what is on the disk.
+    """
 
     texts: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     failures: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    upgrades: list[str] = dataclasses.field(default_factory=list)
 
     def pack(self) -> str:
         """As one text. Kickstarts of a site are so alike that compression leaves a hundredth of them to be sent."""
@@ -35,7 +39,7 @@ class Rendered:
         """The reverse of pack(); raises EsxiPxeError when the text is nothing that pack() made."""
         try:
             value = json.loads(zlib.decompress(base64.b64decode(text, validate=True)))
-            return cls(texts=dict(value["texts"]), failures=dict(value["failures"]))
+            return cls(texts=dict(value["texts"]), failures=dict(value["failures"]), upgrades=list(value["upgrades"]))
         except (binascii.Error, zlib.error, ValueError, KeyError, TypeError) as error:
             raise EsxiPxeError("The option rendered is set by the action plugin esxi_kickstart alone.") from error
 

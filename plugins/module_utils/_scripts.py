@@ -23,6 +23,7 @@ __all__ = [
     "firstboot_script",
     "post_script",
     "pre_script",
+    "python_script",
     "quoted_lines",
     "ssh_script",
 ]
@@ -299,6 +300,21 @@ fi
 rm -rf "$pb_dir"
 exit 0
 """
+
+
+def python_script(text: str) -> str:
+    """Shell text that runs a Python script by whichever name Python has there: python3 from ESXi 7.0 on, python before.
+
+    Through standard input: ESXi may refuse to run files that no signed package brought.
+    """
+    end = "PB_PYTHON"
+    while end in text:
+        end += "_"
+    return (
+        "pb_name=python\n"
+        "if python3 -c 'pass' >/dev/null 2>&1; then pb_name=python3; fi\n"
+        f"\"$pb_name\" - <<'{end}'\n{text}{end}\n"
+    )
 
 
 def quoted_lines(script: str) -> str:

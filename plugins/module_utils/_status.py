@@ -19,6 +19,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install
 
 __all__ = (
+    "COMMANDS",
     "FAILURE_KINDS",
     "MODES",
     "NOTIFIED_STAGES",
@@ -56,6 +57,8 @@ MODES: t.Final[tuple[Mode, ...]] = ("install", "local")
 # In the order in which an install passes through them; "failed" may follow any of them.
 STAGES: t.Final[tuple[Stage, ...]] = ("defined", "armed", "installing", "installed", "ready", "failed")
 NOTIFIED_STAGES: t.Final[tuple[Stage, ...]] = ("installing", "installed", "ready", "failed")
+# What the installer was told to do.
+COMMANDS: t.Final = ("install", "installorupgrade", "upgrade")
 FAILURE_KINDS: t.Final[tuple[FailureKind, ...]] = ("install", "post_action", "expired")
 
 _UTC = datetime.timezone.utc
@@ -158,6 +161,14 @@ def _mode(value: object) -> Mode:
         if value == mode:
             return mode
     raise SchemaError(f"'mode' is {value!r}, not one of {', '.join(MODES)}")
+
+
+def _command(document: t.Mapping[str, object]) -> str | None:
+    # A status that an earlier version of the collection wrote has none.
+    command = read_optional_text(document, "command")
+    if command is not None and command not in COMMANDS:
+        raise SchemaError(f"'command' is {command!r}, not one of {', '.join(COMMANDS)}")
+    return command
 
 
 def _stage(value: object) -> Stage:
@@ -269,6 +280,7 @@ class Previous:
     certificate: str | None
     failure: Failure | None
     finished: str | None
+    command: str | None = None
 
     @classmethod
     def from_json(cls, value: object) -> Previous:
@@ -285,6 +297,7 @@ class Previous:
             certificate=read_optional_text(document, "certificate"),
             failure=_failure_from_json(document),
             finished=read_optional_time(document, "finished"),
+            command=_command(document),
         )
 
     def to_json(self) -> dict[str, object]:
@@ -292,6 +305,7 @@ class Previous:
             "stage": self.stage,
             "install": self.install,
             "image": self.image,
+            "command": self.command,
             "request": self.request,
             "stages": dict(self.stages),
             "booted_mac": self.booted_mac,
@@ -312,6 +326,7 @@ class Status:
     Times are strings as :func:`timestamp` writes them. They never run backwards, whatever the server's clock does:
     a stage is never recorded as earlier than the one before it.
 
+    :ivar command: what the installer was told to do (see `COMMANDS`); None before the first install.
     :ivar finished: when the controller was done with what this install needed afterwards: root password and vCenter.
     """
 
@@ -332,6 +347,7 @@ class Status:
     failure: Failure | None = None
     finished: str | None = None
     previous: Previous | None = None
+    command: str | None = None
 
     # -- documents
 
@@ -362,6 +378,7 @@ class Status:
             failure=_failure_from_json(document),
             finished=read_optional_time(document, "finished"),
             previous=None if previous is None else Previous.from_json(previous),
+            command=_command(document),
         )
 
     def to_json(self) -> dict[str, object]:
@@ -373,6 +390,7 @@ class Status:
             "stage": self.stage,
             "install": self.install,
             "image": self.image,
+            "command": self.command,
             "request": self.request,
             "stages": {stage: self.stages[stage] for stage in STAGES if stage in self.stages},
             "expires": self.expires,
@@ -395,10 +413,13 @@ class Status:
         at = timestamp(now)
         return cls(host=host, mode="local", stage="defined", stages={"defined": at}, updated=at, image=image)
 
-    def armed(self, install: Install, now: datetime.datetime, image: str | None = None) -> Status:
+    def armed(
+        self, install: Install, now: datetime.datetime, image: str | None = None, command: str = "install"
+    ) -> Status:
         """A new install begins: the next PXE boot starts the installer.
 
         :arg image: the image it installs; default the one already recorded.
+        :arg command: what the installer is told to do, see `COMMANDS`.
         :raises Refused: V(same_install) if `install` is this status's own install: a token that has been used must
             never come to life again.
         """
@@ -416,6 +437,7 @@ class Status:
             updated=at,
             install=install.install,
             image=self.image if image is None else image,
+            command=command,
             request=install.request,
             expires=install.expires_at,
             kickstart=None,
@@ -582,6 +604,11 @@ class Status:
             previous=None,
         )
 
+    @property
+    def came_up(self) -> bool:
+        """Whether the host runs what its last install left, be it with a post action that failed."""
+        return self._last_reported() == "ready"
+
     # -- helpers
 
     def _last_reported(self) -> Stage | None:
@@ -610,13 +637,21 @@ class Status:
             certificate=self.certificate,
             failure=self.failure,
             finished=self.finished,
+            command=self.command,
         )
 
     def _withdrawn(self, at: str, message: str, request: str | None) -> Status:
         back = self.previous
         if back is None:
             return dataclasses.replace(
-                self, mode="local", stage="defined", updated=at, expires=None, message=message, request=request
+                self,
+                mode="local",
+                stage="defined",
+                updated=at,
+                expires=None,
+                message=message,
+                request=request,
+                command=None,
             )
         return dataclasses.replace(
             self,
@@ -626,6 +661,7 @@ class Status:
             updated=at,
             install=back.install,
             image=back.image,
+            command=back.command,
             request=request,
             expires=None,
             kickstart=None,
