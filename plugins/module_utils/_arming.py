@@ -72,6 +72,14 @@ def decide(
         if upgrade:
             # Whatever is on its disk: an upgrade of it touches a machine that somebody may be working with.
             return Decision("arm", True, "armed for an upgrade: the next PXE boot starts the installer")
+        if status.command == "upgrade" and not reinstall:
+            # Nobody has installed it from here, and yet there was something to be upgraded.
+            return Decision(
+                "leave",
+                False,
+                f"{describe(status)}: an upgrade of it was asked for and did not begin, so it has ESXi on its disk: "
+                "left alone; ask for the upgrade again, or set reinstall to install it",
+            )
         return Decision("arm", False, "armed: the next PXE boot starts the installer")
     if status.stage == "armed":
         return _armed(status, bool(reinstall), upgrade, now)

@@ -257,9 +257,8 @@ _INSTEAD = {
 
 def extra_option(value: object) -> str:
     """An option of install, installorupgrade or upgrade that this collection does not know. Raises Wrong."""
-    if not isinstance(value, str) or not re.match(
-        r"--[A-Za-z][A-Za-z0-9]{1,40}(?:=[A-Za-z0-9][A-Za-z0-9._:,/+-]*)?\Z", value
-    ):
+    pattern = r"--[A-Za-z][A-Za-z0-9]{1,40}(?:=[A-Za-z0-9][A-Za-z0-9._:,/+-]{0,255})?\Z"
+    if not isinstance(value, str) or not re.match(pattern, value):
         raise Wrong(f"is {show(value)}; write an option such as --dpupcislots=2, without blanks")
     name = value.partition("=")[0].lower()
     known = {option.lower() for command in INSTALL_COMMANDS for option in COMMANDS[command]}

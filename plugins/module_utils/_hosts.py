@@ -126,8 +126,8 @@ class Host:
     def to_record(self) -> dict[str, t.Any]:
         """The canonical, JSON-able form that a PXE server keeps.
 
-        Without what may be secret (scripts, serial number, licence) and without ``reinstall`` and ``upgrade``, which are
-        requests and no properties of the host: a request must not make the host look changed.
+        Without what may be secret (scripts, serial number, licence) and without ``reinstall`` and ``upgrade``, which
+        are requests and no properties of the host: a request must not make the host look changed.
         """
         return {
             "name": self.name,

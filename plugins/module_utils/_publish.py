@@ -49,6 +49,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._images import (
     mboot_supplier,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install
+from ansible_collections.pxemanager.esxi.plugins.module_utils._kickstart_text import split_kickstart
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import INSTALL, LOCAL, MODES, Layout
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status, timestamp
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
@@ -469,11 +470,12 @@ class Publisher:
                 again.append(name)
         if self._reinstall_max is None or len(again) <= self._reinstall_max:
             return frozenset(again)
+        what = "reinstall or upgrade" if any(hosts[name].command == "upgrade" for name in again) else "reinstall"
         for name in again:
             self._results.fail(
                 name,
-                f"This call would reinstall or upgrade {len(again)} hosts and reinstall_max is {self._reinstall_max}, so "
-                "none of them was armed: name fewer hosts (--limit), or raise reinstall_max if you mean all of them.",
+                f"This call would {what} {len(again)} hosts and reinstall_max is {self._reinstall_max}, so none of "
+                "them was armed: name fewer hosts (--limit), or raise reinstall_max if you mean all of them.",
                 changed=bool(self._changes.get(name)),
             )
         return frozenset()
@@ -496,6 +498,8 @@ class Publisher:
         decision = self._decide(host, status)
         if decision.action == "keep" and (install is None or not self._is_live(status, install)):
             # Nobody could fetch the kickstart.
+            if status.command == "upgrade" and host.command != "upgrade":
+                raise _Refused([f"{name} was armed for an upgrade, and its install record is gone: ask for it again."])
             decision = Decision("arm", False, "armed again: its install record was missing or not its own")
             status = status.disarmed(self._now)
         if decision.reinstall and not may_reinstall:
@@ -550,6 +554,11 @@ class Publisher:
                 reasons.append(
                     f"{host.name} has no kickstart for {', '.join(missing)}: run esxi_kickstart for it before arming."
                 )
+            if host.command == "upgrade" and not all(self._upgrades(host.name, mac) for mac in host.macs):
+                # Another run, which knows nothing of the upgrade, has been here since.
+                reasons.append(
+                    f"{host.name} is to be upgraded, and its kickstart installs: run esxi_kickstart for it again."
+                )
         if not host.addresses and not self._config.kickstart_clients:
             reasons.append(
                 f"Nobody could fetch the kickstart of {host.name}, whose address is not known: set "
@@ -557,6 +566,12 @@ class Publisher:
             )
         if reasons:
             raise _Refused(reasons)
+
+    def _upgrades(self, name: str, mac: str) -> bool:
+        """Whether a kickstart leaves alone what is on the disk."""
+        text = (read_bytes(self._layout.kickstart(name, mac)) or b"").decode("ascii", "replace")
+        words = {line.split()[0] for _number, line in split_kickstart(text)[0]}
+        return not words & {"install", "installorupgrade"}
 
     # Finishing.
 

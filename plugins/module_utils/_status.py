@@ -643,15 +643,9 @@ class Status:
     def _withdrawn(self, at: str, message: str, request: str | None) -> Status:
         back = self.previous
         if back is None:
+            # The command stays: who was to be upgraded has something on its disk (see `decide`).
             return dataclasses.replace(
-                self,
-                mode="local",
-                stage="defined",
-                updated=at,
-                expires=None,
-                message=message,
-                request=request,
-                command=None,
+                self, mode="local", stage="defined", updated=at, expires=None, message=message, request=request
             )
         return dataclasses.replace(
             self,

@@ -169,6 +169,11 @@ def _first_disks(value: str) -> Problem:
     return None if all(len(word) <= 16 for word in words) else "disk models are cut at 16 characters"
 
 
+def _bootbank(value: str) -> Problem:
+    good = re.fullmatch("[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{12}", value)
+    return None if good else "takes a boot bank's UUID"
+
+
 _NONE = _Option("none")
 _DISK = {"--disk": _Option("needed", _drive), "--drive": _Option("needed", _drive)}
 _FIRST = _Option("possible", _first_disks)
@@ -179,6 +184,8 @@ _INSTALLORUPGRADE = {
     "--overwritevsan": _NONE,
     "--forceunsupportedinstall": _NONE,
     "--forcemigrate": _NONE,
+    "--ignoreprereqwarnings": _NONE,
+    "--ignoreprereqerrors": _NONE,
 }
 
 _OPTIONS: dict[str, dict[str, _Option]] = {
@@ -202,7 +209,9 @@ _OPTIONS: dict[str, dict[str, _Option]] = {
         "--disk": _DISK["--disk"],
         "--firstdisk": _FIRST,
         "--diskBootedFrom": _NONE,
-        "--savebootbank": _NONE,
+        "--savebootbank": _Option("needed", _bootbank),
+        "--ignoreprereqwarnings": _NONE,
+        "--ignoreprereqerrors": _NONE,
         "--forcemigrate": _NONE,
     },
     "network": {
@@ -348,6 +357,9 @@ def _rule_installorupgrade(command: CommandLine) -> Broken:
 
 def _rule_upgrade(command: CommandLine) -> Broken:
     yield from _rule_target(command, "--disk", "--firstdisk", "--diskBootedFrom")
+    if len(command.has("--diskBootedFrom", "--savebootbank")) == 1:
+        # The installer reads the one where it is given the other, and fails without it.
+        yield "bootbank", "--diskBootedFrom and --savebootbank=UUID belong together"
 
 
 def _rule_clearpart(command: CommandLine) -> Broken:

@@ -35,6 +35,7 @@ from ansible_collections.pxemanager.esxi.tests.support.kickstart_rules import CO
 
 BUSYBOX = shutil.which("busybox")
 HASH = f"$6$saltsalt${'a' * 86}"
+UUID = "5e7d1c2a-93b1f0aa-4c11-005056aa0101"
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
@@ -131,7 +132,7 @@ def expected_commands(definition):
     elif disk.get("first") is not None:
         options = first("--firstdisk", disk["first"])
     else:
-        options = {"--diskBootedFrom": None}
+        options = {"--diskBootedFrom": None, "--savebootbank": kickstart["save_bootbank"]}
     options.update(overwrite)
     if disk.get("existing_vmfs") == "preserve":
         options["--preservevmfs"] = None
@@ -142,9 +143,10 @@ def expected_commands(definition):
         (disk, "ignore_ssd", "--ignoressd"),
         (disk, "force_unsupported", "--forceunsupportedinstall"),
         (kickstart, "force_migrate", "--forcemigrate"),
-        (kickstart, "save_bootbank", "--savebootbank"),
+        (kickstart, "ignore_prereq_warnings", "--ignoreprereqwarnings"),
+        (kickstart, "ignore_prereq_errors", "--ignoreprereqerrors"),
     ):
-        if true(place.get(key)) and (fresh or key != "force_unsupported"):
+        if true(place.get(key)):
             options[option] = None
     lines.append((command, [], options))
     if fresh:
@@ -528,9 +530,11 @@ def definitions(draw):
     booted = {} if fresh else {"booted": st.just(True)}
     target = draw(st.sampled_from(["device", "first", *booted]))
     disk = draw(st.fixed_dictionaries({target: {"device": disk_name, "first": first_words, **booted}[target]}))
-    rules = {"force_unsupported": flag}
+    rules = {}
     if fresh:
-        rules.update(existing_vmfs=st.sampled_from(["refuse", "overwrite"]), overwrite_vsan=flag)
+        rules.update(
+            force_unsupported=flag, existing_vmfs=st.sampled_from(["refuse", "overwrite"]), overwrite_vsan=flag
+        )
     if install:
         rules.update(existing_vmfs=st.sampled_from(["refuse", "overwrite", "preserve"]), create_vmfs=flag)
         if target == "first":
@@ -551,8 +555,10 @@ def definitions(draw):
         "post_ignore_failure": flag,
         **{name: shell_scripts().map(lambda made: made[0]) for name in ("pre", "post", "firstboot")},
         **({} if install else {"force_migrate": flag}),
-        **({} if fresh else {"save_bootbank": flag}),
+        "ignore_prereq_warnings": flag,
+        "ignore_prereq_errors": flag,
     }
+    always = {"save_bootbank": UUID} if target == "booted" else {}
     if install:
         options["clearpart"] = st.one_of(
             st.fixed_dictionaries({"drives": some_disks}),
@@ -568,7 +574,7 @@ def definitions(draw):
         "network": draw(networks(macs)),
         "image": "esxi-8.0.3",
         "disk": disk,
-        "kickstart": {"command": command, **draw(maybe(**options))},
+        "kickstart": {"command": command, **always, **draw(maybe(**options))},
         "post_actions": [action for action, _calls in draw(st.lists(actions(), max_size=4))],
     }
 
@@ -628,7 +634,7 @@ INSTALLER = (
     ("disk", "create_vmfs", False),
     *(("disk", "first", [model]) for model in ("ST3120814A-16let", "ST3120814A-17lett")),
     *(("kickstart", "command", word) for word in ("install", "installorupgrade", "upgrade")),
-    *(("kickstart", option, True) for option in ("force_migrate", "save_bootbank")),
+    *(("kickstart", option, value) for option, value in (("force_migrate", True), ("save_bootbank", UUID))),
     *(("kickstart", "clearpart", value) for value in ({}, {"all_drives": True}, {"all_drives": True, "first": []})),
 )
 NETWORK = (
@@ -660,7 +666,8 @@ def test_what_excludes_each_other_is_refused_by_the_names_of_the_options(base, k
             assert re.match(r"esx01\.example\.com: (?:disk|kickstart|network)[. ]", sentence), sentence
         if texts:
             good += 1
-            assert sum(option in definition["disk"] for option in ("first", "device", "booted")) == 1, definition
+            chosen = [option for option in ("first", "device") if option in definition["disk"]]
+            assert len(chosen) == 1 or (not chosen and "booted" in definition["disk"]), definition
             assert_good(definition, texts)
     assert good > 5 or base == {"disk": {"booted": True}}
 

@@ -35,6 +35,7 @@ def static(words):
 
 ADDRESS = "--ip=192.168.77.21 --netmask=255.255.255.0"
 UPGRADE = {"rootpw": None, "network": None}
+BOOTBANK = "5e7d1c2a-93b1f0aa-4c11-005056aa0101"
 
 
 @pytest.mark.parametrize(
@@ -49,8 +50,8 @@ UPGRADE = {"rootpw": None, "network": None}
         kickstart(install="install --disk=a --forceunsupportedinstall"),
         kickstart(install="installorupgrade --disk=a --overwritevmfs --forcemigrate"),
         *(
-            kickstart(install=f"upgrade {words} --savebootbank --forcemigrate", **UPGRADE)
-            for words in ("--disk=a", "--firstdisk", "--diskBootedFrom")
+            kickstart(install=f"upgrade {words} --ignoreprereqwarnings --forcemigrate", **UPGRADE)
+            for words in ("--disk=a", "--firstdisk", f"--diskBootedFrom --savebootbank={BOOTBANK}")
         ),
         *(
             kickstart(f"clearpart {words} --overwritevmfs")

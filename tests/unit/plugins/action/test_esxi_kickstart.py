@@ -208,7 +208,7 @@ def test_passwords_by_host(controller):
 
 def test_without_a_password(controller):
     controller.options = {}
-    controller.hosts[1].update(kickstart={"command": "upgrade"}, disk={"booted": True})
+    controller.hosts[1].update(kickstart={"command": "upgrade"})
     result = controller.run()
     assert result["failed_hosts"] == [A] and "no root password is given" in result["hosts"][A]["msg"]
     assert "rootpw" not in controller.kickstart(B)

@@ -30,6 +30,7 @@ from ansible_collections.pxemanager.esxi.tests.support.pxe_server import definit
 HASH = sha512_crypt("bootstrap-1", password_salt("esx01.example.com"))
 TEMPLATE = pathlib.Path(__file__).parents[4] / "roles" / "esxi_host" / "templates" / "ks.cfg.j2"
 MAC = "00:50:56:aa:01:01"
+UUID = "5e7d1c2a-93b1f0aa-4c11-005056aa0101"
 
 
 def host(**changes):
@@ -146,11 +147,11 @@ def test_clearpart_overwrites_nothing_by_itself(clearpart, line):
 def test_an_upgrade_leaves_out_what_it_would_not_obey():
     some = host(
         disk={"booted": True},
-        kickstart={"command": "upgrade", "save_bootbank": True, "force_migrate": True, "keyboard": "French"},
+        kickstart={"command": "upgrade", "save_bootbank": UUID, "force_migrate": True, "keyboard": "French"},
     )
     assert build(some, MAC, "", Deadlines()).commands == (
         "vmaccepteula",
-        "upgrade --diskBootedFrom --forcemigrate --savebootbank",
+        f"upgrade --diskBootedFrom --forcemigrate --savebootbank={UUID}",
         "reboot",
     )
     assert check_kickstart(render(some), some) == []
