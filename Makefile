@@ -21,7 +21,7 @@ export HOSTS FIRMWARE
 PYTHONPATH := tests/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap bootstrap-vm bootstrap-tests demo demo-vm lab provision retire test test-firmware lint format bench pictures clean
+.PHONY: help bootstrap bootstrap-vm bootstrap-tests demo demo-vm lab provision retire test test-firmware lint format bench pictures previews clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -49,6 +49,10 @@ provision: ## Run provision.yml on the running lab: make provision ARGS='--limit
 
 retire: ## Run retire.yml on the running lab: make retire ARGS='--limit esx01.lab.example'
 	@$(IN_LAB) pxemanager.esxi.retire $(ARGS)
+
+previews: bootstrap ## Write the previews of docs/examples anew that the tests compare with; review what changes
+	@ANSIBLE_COLLECTIONS_PATH=.lab/collections .lab/venv/bin/ansible-playbook -i docs/examples playbooks/preview.yml -e esxi_preview_dir=$(CURDIR)/tests/golden/previews >/dev/null
+	@git --no-pager diff --stat tests/golden/previews
 
 test: bootstrap-tests ## Run every check and test; STAGES="lint unit" runs only those
 	@$(PYTHON) tests/stages.py $(STAGES)

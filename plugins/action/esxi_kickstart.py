@@ -29,7 +29,7 @@ _DEFAULT_TEMPLATE = "ks.cfg.j2"
 _ROLE_TEMPLATES = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "esxi_host", "templates")
 
 
-class _NotRendered(Exception):
+class NotRendered(Exception):
     """A host's kickstart could not be made; carries the sentences."""
 
     def __init__(self, *reasons: str) -> None:
@@ -55,14 +55,14 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"On the controller: {error}") from error
         rendered = Rendered(failures=parsed.errors)
         if parsed.hosts:
-            template = _Template(self, options["template"], task_vars)
+            template = KickstartTemplate(self, options["template"], task_vars)
             for name, host in parsed.hosts.items():
                 try:
                     hashed = _password_hash(host, options)
                     rendered.texts[name] = template.render(host, hashed, deadlines)
                     if host.command == "upgrade":
                         rendered.upgrades.append(name)
-                except _NotRendered as reason:
+                except NotRendered as reason:
                     rendered.failures[name] = reason.reasons
         result.update(
             self._execute_module(
@@ -99,17 +99,17 @@ def _password_hash(host: Host, options: t.Mapping[str, t.Any]) -> str:
         password = str(password)
         wrong = check_password(password)
         if wrong is not None:
-            raise _NotRendered(f"{host.name}: {wrong}")
+            raise NotRendered(f"{host.name}: {wrong}")
         return sha512_crypt(password, password_salt(host.name))
     if options["root_password_hash"] is None:
-        raise _NotRendered(f"{host.name}: no root password is given; write root_password or root_password_hash.")
+        raise NotRendered(f"{host.name}: no root password is given; write root_password or root_password_hash.")
     wrong = check_password_hash(options["root_password_hash"])
     if wrong is not None:
-        raise _NotRendered(f"{host.name}: {wrong}")
+        raise NotRendered(f"{host.name}: {wrong}")
     return str(options["root_password_hash"])
 
 
-class _Template:
+class KickstartTemplate:
     """One template, rendered for many hosts."""
 
     def __init__(self, action: ActionBase, source: str, task_vars: dict[str, t.Any]) -> None:
@@ -131,7 +131,7 @@ class _Template:
             raise AnsibleActionFail(f"The template {source} was not found: {error}") from error
 
     def render(self, host: Host, password_hash: str, deadlines: Deadlines) -> dict[str, str]:
-        """The kickstart for each MAC of the host; raises _NotRendered."""
+        """The kickstart for each MAC of the host; raises NotRendered."""
         variables = {**self._variables_of(host.name), "host": host.to_template()}
         templar = self._action._templar.copy_with_new_env(searchpath=self._search, available_variables=variables)
         texts = {}
@@ -141,13 +141,13 @@ class _Template:
             try:
                 text = templar.template(self._text, escape_backslashes=False, overrides={"trim_blocks": True})
             except AnsibleError as error:
-                raise _NotRendered(f"{host.name}: the kickstart's template cannot be rendered: {error}") from error
+                raise NotRendered(f"{host.name}: the kickstart's template cannot be rendered: {error}") from error
             if not isinstance(text, str):
-                raise _NotRendered(f"{host.name}: the kickstart's template gives a {type(text).__name__} and no text.")
+                raise NotRendered(f"{host.name}: the kickstart's template gives a {type(text).__name__} and no text.")
             text = str(text)
             errors = check_kickstart(text, host)
             if errors:
-                raise _NotRendered(*(f"{host.name}: {sentence}" for sentence in errors))
+                raise NotRendered(*(f"{host.name}: {sentence}" for sentence in errors))
             texts[mac] = text
         return texts
 

@@ -21,6 +21,7 @@ __all__ = [
     "PLACEHOLDER_TOKEN",
     "PLACEHOLDER_URL",
     "firstboot_script",
+    "own_blocks",
     "post_script",
     "pre_script",
     "python_script",
@@ -324,6 +325,23 @@ def quoted_lines(script: str) -> str:
 
 def _client(mac: str, log: str) -> str:
     return (_SERVER + _COMMON + _SENDER + _BODY + _NOTIFY) % {"mac": mac, "log": log}
+
+
+def own_blocks(mac: str, pre: int, post: int, firstboot: int) -> tuple[str, ...]:
+    """The parts of a kickstart that are the collection's own and the same for every host. The numbers are deadlines."""
+    logs = ("/var/log/esxi-pxe-pre.log", "/var/log/esxi-pxe-post.log", _ACTIONS_LOG)
+    return (
+        *(_client(mac, log) for log in logs),
+        _RUNNER,
+        _PRE % {"deadline": pre},
+        _POST,
+        _POST_FATAL % {"deadline": post},
+        _POST_END % {"deadline": post},
+        _FIRSTBOOT,
+        _FIRSTBOOT_SAVE,
+        _FIRSTBOOT_NOTIFY % {"deadline": firstboot},
+        _FIRSTBOOT_END,
+    )
 
 
 def pre_script(mac: str, deadline: int, extra: t.Optional[str]) -> str:

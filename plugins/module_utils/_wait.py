@@ -446,6 +446,13 @@ def _diagnosis(name: str, status: Status | None, after: str) -> str:
             f"in {after}: the installer cannot reach the PXE server from its own network settings, so check VLAN, "
             "gateway and firewall."
         )
+    if status.stage == "installing" and status.command == "upgrade":
+        return (
+            f"{name} has been upgrading since {status.stages.get('installing')} and did not finish in {after}: look at "
+            "its console, where the installer says what stopped it (often that the disk of its definition has no ESXi, "
+            "which only an install can change; disk.first: [esx] finds the one that has), put that right and ask for "
+            "the upgrade under another label."
+        )
     if status.stage == "installing":
         return (
             f"{name} has been installing since {status.stages.get('installing')} and did not finish in {after}: "

@@ -90,14 +90,25 @@ install=$(commands install)
 rootpw=$(commands rootpw)
 network=$(commands network)
 clearpart=$(commands clearpart)
-[ -n "$install" ] || stop "no install command in the kickstart"
-has "$rootpw" iscrypted || stop "rootpw: no hash"
-disk=$(value "$install" disk)
+upgrade=$(commands upgrade)
+[ -n "$install$upgrade" ] || stop "no install command in the kickstart"
+[ -z "$install" ] || [ -z "$upgrade" ] || stop "exactly one of install and upgrade must be given"
+[ -n "$upgrade" ] || has "$rootpw" iscrypted || stop "rootpw: no hash"
+disk=$(value "$install$upgrade" disk)
 case ${disk:-mpx.vmhba0:C0:T0:L0} in
     mpx.vmhba0:C0:T0:L0 | /vmfs/devices/disks/mpx.vmhba0:C0:T0:L0) ;;
     *) stop "no disk $disk in this machine" ;;
 esac
-if has_vmfs && ! has "$install" overwritevmfs && ! has "$install" preservevmfs && ! has "$clearpart" overwritevmfs; then
+if [ -n "$upgrade" ]; then
+    # What ESXi has of its own and keeps: configuration, password, certificate. The datastore lies behind it.
+    [ -z "$rootpw$network$clearpart" ] || say "warning: rootpw, network and clearpart are not valid with upgrade"
+    if ! mount_disk || [ ! -s /disk/state/password ]; then
+        stop "upgrade specified, but no versions of ESXi were found on disk: mpx.vmhba0:C0:T0:L0"
+    fi
+    cp -a /disk/state /tmp/state
+    umount /disk
+    datastore=$(dd if=/dev/vda bs=512 skip=$vmfs_sector count=1 2>/dev/null | md5sum)
+elif has_vmfs && ! has "$install" overwritevmfs && ! has "$install" preservevmfs && ! has "$clearpart" overwritevmfs; then
     stop "the disk has a VMFS datastore, and neither --overwritevmfs nor --preservevmfs is given"
 fi
 
@@ -122,24 +133,31 @@ sync
 [ "$(dd if=/dev/vda bs=64k 2>/dev/null | head -c "$image_bytes" | md5sum | cut -d ' ' -f 1)" = "$(cat /lib/pxelab/image-md5)" ] ||
     stop "the image on the disk is not the medium's"
 mount_disk || stop "cannot mount the new disk"
+if [ -n "$upgrade" ]; then cp -r /tmp/state /disk/; fi
 mkdir -p /disk/state/firstboot /disk/state/ssl
-device=$(value "$network" device)
-{
-    echo "host_name='$(value "$network" hostname | tr -cd 'A-Za-z0-9.-')'"
-    echo "device='$(echo "${device:-$mac}" | tr -cd 'A-Za-z0-9:')'"
-    echo "bootproto='$(value "$network" bootproto | tr -cd 'a-z')'"
-    echo "address='$(value "$network" ip | tr -cd '0-9.')'"
-    echo "netmask='$(value "$network" netmask | tr -cd '0-9.')'"
-    echo "gateway='$(value "$network" gateway | tr -cd '0-9.')'"
-} >/disk/state/host.conf
-for word in $rootpw; do password_hash=$word; done
-echo "$password_hash" >/disk/state/password
+if [ -z "$upgrade" ]; then
+    device=$(value "$network" device)
+    {
+        echo "host_name='$(value "$network" hostname | tr -cd 'A-Za-z0-9.-')'"
+        echo "device='$(echo "${device:-$mac}" | tr -cd 'A-Za-z0-9:')'"
+        echo "bootproto='$(value "$network" bootproto | tr -cd 'a-z')'"
+        echo "address='$(value "$network" ip | tr -cd '0-9.')'"
+        echo "netmask='$(value "$network" netmask | tr -cd '0-9.')'"
+        echo "gateway='$(value "$network" gateway | tr -cd '0-9.')'"
+    } >/disk/state/host.conf
+    for word in $rootpw; do password_hash=$word; done
+    echo "$password_hash" >/disk/state/password
+fi
 number=1
 while section %firstboot $number >/tmp/script; do
     cp /tmp/script "/disk/state/firstboot/$number"
     number=$((number + 1))
 done
-printf VMFS | dd of=/dev/vda bs=512 seek=$vmfs_sector conv=notrunc 2>/dev/null
+if [ -z "$upgrade" ]; then
+    printf 'VMFS %s' "$(head -c 8 /dev/urandom | md5sum | cut -c 1-16)" | dd of=/dev/vda bs=512 seek=$vmfs_sector conv=notrunc 2>/dev/null
+elif [ "$datastore" != "$(dd if=/dev/vda bs=512 skip=$vmfs_sector count=1 2>/dev/null | md5sum)" ]; then
+    stop "the upgrade has changed the datastore"
+fi
 sync
 mv /disk/EFI/BOOT/pending.efi /disk/EFI/BOOT/BOOTX64.EFI
 umount /disk

@@ -1,14 +1,17 @@
 # Copyright (c) 2026 The pxemanager.esxi authors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The main job, shown: install all hosts, run again and change nothing, reinstall one of them and only that one."""
+"""The main job, shown: install all hosts, run again and change nothing, reinstall one of them and only that one, and
+upgrade another one, which keeps what it has."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from typing import Any
 
-from . import inventory, report
-from .lab import Lab
+from . import inventory, paths, report, server
+from .lab import Lab, make_medium
 
 SETTINGS = {"esxi_host_timeout": 300}
 
@@ -28,6 +31,8 @@ def run(lab: Lab, count: int, *, dhcp: str = "dnsmasq") -> list[str]:
         more["second_run"] = again(lab, found, problems)
     if not problems:
         more["reinstall"] = _reinstall(lab, problems)
+    if not problems:
+        more["upgrade"] = upgrade(lab, lab.hosts[-1].name, problems)
     found = report.rows(lab)
     report.write(lab, found, problems, **more)
     lab.say("the hosts\n\n" + report.table(found))
@@ -95,3 +100,59 @@ def _reinstall(lab: Lab, problems: list[str]) -> dict[str, Any]:
             f"{target} is at stage {after[target]['stage']}, mode {after[target]['mode']} after its reinstall"
         )
     return {"host": target, "changed": result.changed}
+
+
+#: What a host is upgraded to.
+NEWER = "9.0.0"
+
+
+def upgrade(lab: Lab, target: str, problems: list[str]) -> dict[str, Any]:
+    """Upgrade one host to a newer image: nothing that is its own may be lost, and nobody sets its password."""
+    image = f"esxi-{NEWER}"
+    iso = f"/srv/iso/{image}.iso"
+    shutil.copyfile(make_medium(NEWER), server.path(iso))
+    images = [{"name": inventory.IMAGE, "src": inventory.ISO}, {"name": image, "src": iso}]
+    words = ("--limit", f"{target},{server.NAME}", "-e", json.dumps({"pxe_server_images": images}))
+    words += ("-e", f"esxi_host_image={image}", "-e", "esxi_host_upgrade=NEWER-1")
+    before, kept = {row["name"]: row for row in report.rows(lab)}, own(target)
+    shown = f"--limit {target} -e esxi_host_image={image} -e esxi_host_upgrade=NEWER-1"
+    lab.say(f"ansible-playbook pxemanager.esxi.provision {shown}")
+    with lab.phase("upgrade"):
+        result = lab.controller.play("provision", *words, log="upgrade")
+    after, now = {row["name"]: row for row in report.rows(lab)}, own(target)
+    if result.code != 0:
+        problems.append(f"the upgrade ended with exit code {result.code}")
+        return {"host": target}
+    row = after[target]
+    for key in ("certificate", "datastore", "host_name", "network", "password_changes", "managed_by"):
+        if kept[key] != now[key] or not now[key]:
+            problems.append(f"{target}: its {key} was {kept[key]} and is {now[key]} after its upgrade")
+    if (now["version"], now["upgrades"]) != (NEWER, kept["upgrades"] + 1):
+        problems.append(f"{target} has ESXi {now['version']} after {now['upgrades']} upgrades instead of {NEWER}")
+    if now["failed_logins"]:
+        problems.append(f"{target}: {now['failed_logins']} logins with a wrong password after its upgrade")
+    if (row["stage"], row["mode"], row["root_password"]) != ("ready", "local", "wanted"):
+        problems.append(f"{target} is {row['stage']}, {row['mode']}, with its {row['root_password']} password")
+    if row["vcenter_path"] != before[target]["vcenter_path"]:
+        problems.append(f"{target} is at {row['vcenter_path']} in vCenter after its upgrade")
+    for name, other in after.items():
+        if other["loops"]:
+            problems.append(f"{name} was told to install again although nobody had asked for it")
+        if name != target and other["boots"] != before[name]["boots"]:
+            problems.append(f"{name} booted while {target} was upgraded")
+    return {"host": target, "from": kept["version"], "to": now["version"], "changed": result.changed}
+
+
+def own(name: str) -> dict[str, Any]:
+    """What is a stand-in machine's own: what an upgrade keeps, and how often somebody changed it."""
+    disk = paths.MACHINES / name / "disk"
+    system = paths.read_json(disk / "system.json") or {}
+    account = json.loads((disk / "root/etc/pxelab-password-hash").read_text(encoding="utf-8"))
+    certificate = (disk / "root/etc/vmware/ssl/rui.crt").read_text(encoding="ascii")
+    keys = ("host_name", "network", "version", "datastore", "upgrades")
+    counts = ("password_changes", "failed_logins", "managed_by")
+    return {
+        "certificate": certificate,
+        **{key: system.get(key) for key in keys},
+        **{key: account.get(key) for key in counts},
+    }

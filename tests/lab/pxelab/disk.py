@@ -14,7 +14,10 @@ from . import paths
 
 @dataclass
 class System:
-    """What an installer left on the disk; ``firstboot`` are the scripts that the next start from the disk runs once."""
+    """What an installer left on the disk; ``firstboot`` are the scripts that the next start from the disk runs once.
+
+    ``datastore`` tells one datastore from another; an upgrade keeps it. ``upgrades`` counts them.
+    """
 
     host_name: str
     version: str
@@ -25,6 +28,8 @@ class System:
     firstboot: list[dict[str, str]]
     complete: bool = False
     starts: int = 0
+    datastore: str = ""
+    upgrades: int = 0
 
 
 class Disk:
@@ -43,6 +48,11 @@ class Disk:
         """Whether a datastore is on the disk, also one that an unfinished install left behind."""
         note = paths.read_json(self._note)
         return bool(note and note["vmfs"])
+
+    def datastore(self) -> str:
+        """Which datastore is on the disk."""
+        note = paths.read_json(self._note)
+        return str(note.get("datastore", "")) if note else ""
 
     def write(self, system: System) -> None:
         """Replace the note."""

@@ -84,6 +84,8 @@ def run(lab: Lab, kinds: Sequence[str], *, reboots: int, pictures: Path | None =
         if not problems:
             reinstall(lab, problems)
         if not problems:
+            upgrade(lab, problems)
+        if not problems:
             forget(lab, kinds, problems)
         problems += missing_files(lab)
     finally:
@@ -150,6 +152,34 @@ def reinstall(lab: Lab, problems: list[str]) -> None:
         more = row["installs"] - before[row["name"]]["installs"]
         if more != 1:
             problems.append(f"{row['name']} was installed {more} times by the reinstall")
+    problems += report.check_installed(lab, found, installs=None)
+
+
+def upgrade(lab: Lab, problems: list[str]) -> None:
+    """Ask for an upgrade of all machines, to the image that they have: each keeps its password and its certificate.
+
+    The installer itself stops when the datastore behind the system is not what it was.
+    """
+
+    def certificates() -> dict[str, Any]:
+        found = {one.name: paths.read_json(server.path(f"{report.STATUS}/{one.name}.json")) or {} for one in lab.hosts}
+        return {name: (status.get("certificate"), status.get("command")) for name, status in found.items()}
+
+    before, installs = certificates(), {row["name"]: row["installs"] for row in report.rows(lab)}
+    words = ("-e", "esxi_host_upgrade=true", "-e", f"esxi_host_reinstall_max={len(before)}")
+    lab.say(f"ansible-playbook pxemanager.esxi.provision {' '.join(words)}")
+    with lab.phase("upgrade"):
+        result = lab.controller.play("provision", *words, log="upgrade")
+    if result.code != 0:
+        problems.append(f"the upgrade ended with exit code {result.code}")
+    found = report.rows(lab)
+    for row in found:
+        name = row["name"]
+        if row["installs"] != installs[name] + 1:
+            problems.append(f"{name} was upgraded {row['installs'] - installs[name]} times")
+        if certificates()[name] != (before[name][0], "upgrade"):
+            problems.append(f"{name} has another certificate after its upgrade")
+    # among them: the root password is the wanted one, and the host is where it was in vCenter
     problems += report.check_installed(lab, found, installs=None)
 
 

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,10 @@ INCLUDE_DEPTH = 5
 
 class InstallFailed(Exception):
     """The installer shows this message and waits for somebody at the console."""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall("[0-9]+", version))
 
 
 def options_of(command_line: str) -> dict[str, str]:
@@ -97,7 +103,11 @@ class Installer:
             kickstart.check(ks)
         except KickstartError as error:
             raise InstallFailed(str(error)) from error
-        self._write_disk(ks, mac)
+        version = next(filter(None, map(medium.loader_version, loaded.files.values())), medium.DEFAULT_VERSION)
+        if ks.one("upgrade"):
+            self._upgrade_disk(ks, version)
+        else:
+            self._write_disk(ks, mac, version)
         self._run_post(ks)
         if not ks.one("reboot"):
             raise InstallFailed("installed; press Enter to reboot (the kickstart has no reboot)")
@@ -184,9 +194,10 @@ class Installer:
         ks.warnings += more.warnings
 
     def _target(self, ks: Kickstart) -> str:
-        install = ks.one("install", "installorupgrade")
-        if install is None:
-            raise InstallFailed("upgrade: this stand-in only knows new installs")
+        install = ks.one("install", "installorupgrade", "upgrade")
+        assert install is not None
+        if "diskBootedFrom" in install.options:
+            return self.hardware.disks[0]
         named = install.options.get("disk") or install.options.get("drive")
         if named is not None:
             disk = named.removeprefix("/vmfs/devices/disks/")
@@ -194,11 +205,30 @@ class Installer:
                 raise InstallFailed(f"no disk {disk} in this machine (there is {', '.join(self.hardware.disks)})")
             return disk
         filters = (install.options.get("firstdisk") or "local").split(",")
-        if not {"local", "usb", "remote"} & set(filters):
+        if not {"local", "usb", "remote", "esx"} & set(filters):
             raise InstallFailed(f"no disk fits --firstdisk={','.join(filters)}")
         return self.hardware.disks[0]
 
-    def _write_disk(self, ks: Kickstart, mac: str) -> None:
+    def _upgrade_disk(self, ks: Kickstart, version: str) -> None:
+        """A new system in the place of the old one, which keeps what is its own: see ``System`` and ``Sandbox``."""
+        target = self._target(ks)
+        system = self.disk.read()
+        if system is None:
+            raise InstallFailed(f"upgrade specified, but no versions of ESXi were found on disk: {target}")
+        if _numbers(version) < _numbers(system.version):
+            raise InstallFailed(f"{target} has ESXi {system.version}, which is newer than {version}")
+        if ks.one("dryrun"):
+            raise InstallFailed("dryrun: nothing was written")
+        self.console.say(f"installer: upgrading {target} from {system.version} to {version}")
+        # the old system boots until the new one is whole
+        self.console.pause(float(self.hardware.options.get("install_seconds", "1")))
+        system.version, system.upgrades = version, system.upgrades + 1
+        system.firstboot = [{"interpreter": part.interpreter, "text": part.text} for part in ks.scripts("%firstboot")]
+        root = self.new_sandbox(self.disk.root)
+        root.put("etc/stand-in-version", f"{version}\n".encode())
+        self.disk.write(system)
+
+    def _write_disk(self, ks: Kickstart, mac: str, version: str) -> None:
         target = self._target(ks)
         install = ks.one("install", "installorupgrade")
         clearpart = ks.one("clearpart")
@@ -222,7 +252,8 @@ class Installer:
         rootpw = ks.one("rootpw")
         system = System(
             host_name=host_name,
-            version=medium.DEFAULT_VERSION,
+            version=version,
+            datastore=self.disk.datastore() if keep and self.disk.has_vmfs() else secrets.token_hex(8),
             mac=mac,
             network=options,
             password_hash=rootpw.words[0] if rootpw else "",
@@ -232,7 +263,7 @@ class Installer:
         self.console.say(f"installer: writing {target}")
         self.disk.write(system)
         root = self.new_sandbox(self.disk.root)
-        root.create(failing=self.hardware.failing_commands)
+        root.create(version=version, failing=self.hardware.failing_commands)
         servers = options.get("nameserver", "")
         root.put("etc/resolv.conf", "".join(f"nameserver {one}\n" for one in servers.split(",") if one).encode())
         make_certificate(root.root, host_name)

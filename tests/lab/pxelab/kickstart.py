@@ -38,6 +38,19 @@ COMMANDS = frozenset(
         "%include",
     )
 )
+_SWITCHED_OFF = ("rootpw", "network", "keyboard", "serialnum", "vmserialnum", "clearpart", "part", "partition")
+_UPGRADE_OPTIONS = frozenset(
+    (
+        "disk",
+        "drive",
+        "firstdisk",
+        "diskBootedFrom",
+        "savebootbank",
+        "forcemigrate",
+        "ignoreprereqwarnings",
+        "ignoreprereqerrors",
+    )
+)
 _INSTALL_OPTIONS = frozenset(
     (
         "disk",
@@ -49,6 +62,8 @@ _INSTALL_OPTIONS = frozenset(
         "overwritevsan",
         "ignoressd",
         "forceunsupportedinstall",
+        "ignoreprereqwarnings",
+        "ignoreprereqerrors",
     )
 )
 
@@ -167,7 +182,7 @@ def _command(kickstart: Kickstart, line: str, number: int) -> None:
 
 
 def check(kickstart: Kickstart) -> None:
-    """The rules that hold for a new install; raises ``KickstartError`` with the installer's reason."""
+    """The rules that hold for an install and for an upgrade; raises ``KickstartError`` with the installer's reason."""
     if len(kickstart.commands) > MAX_COMMANDS:
         raise KickstartError(f"{len(kickstart.commands)} commands, the limit is {MAX_COMMANDS}")
     if kickstart.one("paranoid") and kickstart.warnings:
@@ -177,9 +192,25 @@ def check(kickstart: Kickstart) -> None:
     installs = [command for command in kickstart.commands if command.name in ("install", "installorupgrade", "upgrade")]
     if len(installs) != 1:
         raise KickstartError("exactly one of install, installorupgrade and upgrade must be given")
+    if installs[0].name == "upgrade":
+        _check_upgrade(kickstart, installs[0])
+        return
     _check_rootpw(kickstart)
     _check_install(kickstart, installs[0])
     _check_network(kickstart)
+
+
+def _check_upgrade(kickstart: Kickstart, upgrade: Command) -> None:
+    targets = {"disk", "drive", "firstdisk", "diskBootedFrom"} & set(upgrade.options)
+    if len(targets) != 1:
+        raise KickstartError("upgrade: exactly one of --disk, --firstdisk and --diskBootedFrom must be given")
+    if ("diskBootedFrom" in upgrade.options) != bool(upgrade.options.get("savebootbank")):
+        raise KickstartError("upgrade: --diskBootedFrom and --savebootbank=UUID belong together")
+    for option in set(upgrade.options) - _UPGRADE_OPTIONS:
+        kickstart.warnings.append(f"line {upgrade.line}: upgrade does not know --{option}")
+    for command in kickstart.commands:
+        if command.name in _SWITCHED_OFF:
+            kickstart.warnings.append(f"line {command.line}: {command.name} is not valid with upgrade, it is ignored")
 
 
 def _check_rootpw(kickstart: Kickstart) -> None:

@@ -156,15 +156,15 @@ def _check_tools() -> None:
         raise LabError(f"not installed: {', '.join(missing)}; tests/lab/packages.txt lists what the lab needs")
 
 
-def make_medium() -> Path:
-    """The stand-in installer ISO, made once for each version of the code that makes it."""
+def make_medium(version: str = medium.DEFAULT_VERSION) -> Path:
+    """The stand-in installer ISO of a version, made once for each version of the code that makes it."""
     source = hashlib.sha256(Path(medium.__file__).read_bytes()).hexdigest()[:12]
-    iso = paths.CACHE / f"{inventory.IMAGE}-{source}.iso"
+    iso = paths.CACHE / f"esxi-{version}-{source}.iso"
     if not iso.exists():
         tree = paths.CACHE / "medium.tree"
         fresh = paths.CACHE / "medium.iso.new"
         try:
-            medium.make_iso(medium.make_tree(tree), fresh)
+            medium.make_iso(medium.make_tree(tree, version=version), fresh)
         except RuntimeError as error:
             raise LabError(str(error)) from error
         finally:

@@ -118,7 +118,7 @@ def make_tree(
     wanted_build = build or build_of(version)
     names = module_names(modules)
     config = boot_cfg(build=wanted_build, modules=names).encode("ascii")
-    files: dict[str, bytes] = {"boot.cfg": config, "b.b00": _filler("b.b00 " + wanted_build, module_size)}
+    files: dict[str, bytes] = {"boot.cfg": config, "b.b00": _loader("b.b00", version, module_size)}
     for name in names:
         files[name] = _filler(f"{name} {wanted_build}", module_size)
     if bios:

@@ -62,7 +62,7 @@ def template():
     loader = DataLoader()
     loader.set_basedir("/nowhere")
     action = types.SimpleNamespace(_loader=loader, _templar=Templar(loader=loader), _find_needle=_no_needle)
-    return esxi_kickstart._Template(action, "ks.cfg.j2", {})
+    return esxi_kickstart.KickstartTemplate(action, "ks.cfg.j2", {})
 
 
 TEMPLATE = template()
@@ -80,7 +80,7 @@ def render(definition):
             host, {"root_passwords": None, "root_password": None, "root_password_hash": HASH}
         )
         return host, TEMPLATE.render(host, hashed, Deadlines()), []
-    except esxi_kickstart._NotRendered as reason:
+    except esxi_kickstart.NotRendered as reason:
         return host, {}, reason.reasons
 
 
@@ -751,7 +751,7 @@ def test_a_password_is_refused_or_hashed_and_never_told(password):
     options = {"root_passwords": {}, "root_password": password, "root_password_hash": None}
     try:
         (text,) = list(TEMPLATE.render(host, esxi_kickstart._password_hash(host, options), Deadlines()).values())
-    except esxi_kickstart._NotRendered as reason:
+    except esxi_kickstart.NotRendered as reason:
         assert reason.reasons == [f"{host.name}: root_password must be 7 to 127 printable ASCII characters."]
         return
     assert check(text) == []
