@@ -50,7 +50,7 @@ provision: ## Run provision.yml on the running lab: make provision ARGS='--limit
 retire: ## Run retire.yml on the running lab: make retire ARGS='--limit esx01.lab.example'
 	@$(IN_LAB) pxemanager.esxi.retire $(ARGS)
 
-previews: bootstrap ## Write the previews of docs/examples anew that the tests compare with; review what changes
+previews: ## Write the previews of docs/examples anew that the tests compare with; review what changes
 	@ANSIBLE_COLLECTIONS_PATH=.lab/collections .lab/venv/bin/ansible-playbook -i docs/examples playbooks/preview.yml -e esxi_preview_dir=$(CURDIR)/tests/golden/previews >/dev/null
 	@git --no-pager diff --stat tests/golden/previews
 

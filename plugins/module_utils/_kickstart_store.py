@@ -18,6 +18,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Re
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
     host_locks,
+    read_bytes,
     read_json,
 )
 
@@ -102,13 +103,16 @@ class _Writer:
         A later run without the request renders the kickstart of an install. It must not get under an installer that
         is about to upgrade: the machine would be wiped.
         """
+        data = read_bytes(self._layout.status(name))
+        if data is None or (data.endswith(b"}\n") and b'"upgrade"' not in data):
+            # Taking ten thousand of them apart would take longer than all the rest.
+            return False
         try:
-            value = read_json(self._layout.status(name))
-            status = None if value is None else Status.from_json(value)
+            status = Status.from_json(read_json(self._layout.status(name)))
         except EsxiPxeError:
             # esxi_pxe_host arms nothing then, and says why.
             return True
-        return status is not None and status.stage == "armed" and status.command == "upgrade"
+        return status.stage == "armed" and status.command == "upgrade"
 
     def _report(self, names: t.Sequence[str], changes: t.Sequence[Change]) -> None:
         changed = {change.tag for change in changes}

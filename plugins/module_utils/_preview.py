@@ -138,7 +138,7 @@ def fold(text: str, mac: str) -> str:
     limits = Deadlines()
     for block in own_blocks(mac, limits.pre, limits.post, limits.firstboot):
         text = text.replace(block, _FOLDED)
-    return re.sub(f"(?:{re.escape(_FOLDED)}\n?)+", _FOLDED, text)
+    return re.sub(rf"(?:{re.escape(_FOLDED)}\n?)+(?={re.escape(_FOLDED)})", "", text)
 
 
 def preview(

@@ -10,7 +10,7 @@ import datetime
 
 import pytest
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._arming import decide, describe
+from ansible_collections.pxemanager.esxi.plugins.module_utils._arming import Wanted, decide, describe
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult, Status
 
@@ -22,11 +22,12 @@ def later(seconds):
     return NOW + datetime.timedelta(seconds=seconds)
 
 
-def at(stage, request=None):
+def at(stage, request=None, command="install"):
     status = Status.new("esx01.example.com", "esxi-8.0.3", NOW)
     if stage == "defined":
         return status
-    status = status.armed(Install.new(status.host, [MAC], ["10.0.0.1"], request, NOW, 3600), NOW)
+    install = Install.new(status.host, [MAC], ["10.0.0.1"], request, NOW, 3600)
+    status = status.armed(install, NOW, command=command)
     return status if stage == "armed" else status.notified(stage, NOW, message="broken" if stage == "failed" else "")
 
 
@@ -85,3 +86,83 @@ def test_a_failure_says_why():
     assert status.stage == "failed"
     assert describe(status) == "failed since 2026-11-22T20:00:00Z (ntp ended with 1)"
     assert describe(dataclasses.replace(status, stages={})) == "failed since 2026-11-22T20:00:00Z (ntp ended with 1)"
+
+
+# Upgrades.
+
+UPGRADE = Wanted("upgrade", "esxi-9.0.0")
+NEWER = Wanted("install", "esxi-9.0.0")
+
+
+@pytest.mark.parametrize("stage", ["defined", "ready", "failed"])
+@pytest.mark.parametrize("request_", [True, "label"])
+def test_an_upgrade_is_armed_when_asked_for(stage, request_):
+    decision = decide(at(stage), request_, NOW, 60, wanted=UPGRADE)
+    # It counts as touching a machine that has ESXi, whoever installed it.
+    assert (decision.action, decision.reinstall) == ("arm", True)
+    assert "upgrade" in decision.msg
+
+
+def test_a_new_image_alone_changes_nothing_and_says_what_to_ask_for():
+    decision = decide(at("ready"), False, NOW, 60, wanted=NEWER)
+    assert decision.action == "leave"
+    assert "it has esxi-8.0.3 and its image is now esxi-9.0.0: set upgrade to upgrade it" in decision.msg
+
+
+@pytest.mark.parametrize("request_", [True, "label"])
+def test_a_reinstall_that_changes_the_image_must_name_it(request_):
+    decision = decide(at("ready"), request_, NOW, 60, wanted=NEWER)
+    assert (decision.action, decision.reinstall) == ("refuse", False)
+    assert "esxi_host_upgrade" in decision.msg and "esxi_host_reinstall_image: esxi-9.0.0" in decision.msg
+    named = dataclasses.replace(NEWER, reinstall_image="esxi-9.0.0")
+    assert decide(at("ready"), request_, NOW, 60, wanted=named).action == "arm"
+    other = dataclasses.replace(NEWER, reinstall_image="esxi-8.0.3")
+    assert decide(at("ready"), request_, NOW, 60, wanted=other).action == "refuse"
+
+
+def test_an_install_that_never_came_up_has_nothing_to_lose():
+    assert decide(at("failed"), True, NOW, 60, wanted=NEWER).action == "arm"
+    assert decide(at("installing"), True, later(61), 60, wanted=NEWER).action == "arm"
+
+
+def test_what_waits_for_an_upgrade_goes_on_waiting_for_it():
+    for asked in (True, "label"):
+        assert decide(at("armed", command="upgrade"), asked, NOW, 60, wanted=UPGRADE).action == "keep"
+    decision = decide(at("armed", command="upgrade"), False, NOW, 60, wanted=NEWER)
+    assert decision.action == "keep" and "for an upgrade" in decision.msg
+
+
+@pytest.mark.parametrize("request_", [True, "label"])
+def test_what_waits_for_an_upgrade_is_not_turned_into_an_install(request_):
+    decision = decide(at("armed", command="upgrade"), request_, NOW, 60, wanted=NEWER)
+    assert decision.action == "refuse" and "disarm it first" in decision.msg
+
+
+def test_what_waits_for_an_install_can_be_turned_into_an_upgrade():
+    decision = decide(at("armed"), True, NOW, 60, wanted=UPGRADE)
+    assert (decision.action, decision.reinstall) == ("arm", False)
+    ready = at("ready").armed(Install.new("esx01.example.com", [MAC], [], None, later(5), 3600), later(5))
+    assert decide(ready, True, NOW, 60, wanted=UPGRADE).reinstall
+
+
+def test_one_label_is_one_upgrade():
+    done = at("ready", "label", "upgrade")
+    decision = decide(done, "label", NOW, 60, wanted=UPGRADE)
+    assert decision.action == "leave" and "the upgrade 'label' has been carried out" in decision.msg
+    assert decide(done, "another", NOW, 60, wanted=UPGRADE).action == "arm"
+
+
+def test_a_label_of_a_reinstall_is_none_of_an_upgrade():
+    decision = decide(at("ready", "label"), "label", NOW, 60, wanted=UPGRADE)
+    assert decision.action == "leave" and "write another label for the upgrade" in decision.msg
+
+
+def test_a_host_that_was_to_be_upgraded_is_not_installed_when_the_arming_has_gone():
+    """Nobody has installed it from here: it looks like a new host, and has ESXi on its disk."""
+    armed = at("armed", command="upgrade")
+    for status in (armed.expired(later(3600)), armed.disarmed(NOW)):
+        assert status.stage == "defined"
+        decision = decide(status, False, later(3600), 60, wanted=NEWER)
+        assert decision.action == "leave" and "it has ESXi on its disk" in decision.msg
+        assert decide(status, True, later(3600), 60, wanted=NEWER).action == "arm"
+        assert decide(status, True, later(3600), 60, wanted=UPGRADE).action == "arm"

@@ -788,3 +788,106 @@ def test_no_file_of_another_firmware_stays(server):
     assert value["hosts"][NAME]["mode"] == "install"
     assert list(tree.rglob("*.bios.boot.cfg")) == []
     assert {server.boots(MAC, way) for way in WAYS} == {"install"}
+
+
+# Upgrades.
+
+
+def upgradable(server, **changes):
+    """What asks for an upgrade of ONE, which is installed and ready."""
+    server.import_image("esxi-9.0.0", "9.0.0")
+    server.write_kickstarts(ONE)
+    server.good("armed", ONE)
+    server.notify("ready", NAME)
+    return {**ONE, "image": "esxi-9.0.0", "upgrade": "CHG1", **changes}
+
+
+def kickstart_says(server, line):
+    for mac in ONE["macs"]:
+        server.layout.kickstart(NAME, mac).write_text(f"vmaccepteula\n{line}\nreboot\n%pre\ninstall x\n")
+
+
+def test_an_upgrade_is_armed_once_by_its_label(server):
+    wanted = upgradable(server)
+    kickstart_says(server, "upgrade --firstdisk=local")
+    assert server.good("published", wanted)["hosts"][NAME]["arming"] == "arm"
+    value = server.good("armed", wanted)
+    assert value["hosts"][NAME]["action"] == "armed" and server.mode() == "install"
+    status = server.status()
+    assert (status.command, status.image, status.request) == ("upgrade", "esxi-9.0.0", "CHG1")
+    server.notify("ready", NAME)
+    assert server.status().command == "upgrade"
+    assert server.good("armed", wanted)["hosts"][NAME]["action"] == "left"
+
+
+def test_a_kickstart_that_installs_is_no_upgrade(server):
+    """Another run, without the request, has written it between this run's two calls."""
+    wanted = upgradable(server)
+    kickstart_says(server, "install --firstdisk=local")
+    value = server.call("armed", wanted)
+    assert value["failed_hosts"] == [NAME] and "its kickstart installs" in value["msg"]
+    assert server.mode() == "local" and server.status().stage == "ready"
+
+
+def test_a_run_without_the_request_leaves_an_armed_upgrade_as_it_is(server):
+    wanted = upgradable(server)
+    kickstart_says(server, "upgrade --firstdisk=local")
+    server.good("armed", wanted)
+    before = server.install()
+    server.good("armed", {**ONE, "image": "esxi-9.0.0"})
+    assert (server.status().command, server.install(), server.mode()) == ("upgrade", before, "install")
+
+
+def test_an_armed_upgrade_is_not_turned_into_a_reinstall(server):
+    wanted = upgradable(server)
+    kickstart_says(server, "upgrade --firstdisk=local")
+    server.good("armed", wanted)
+    for state in ("published", "armed"):
+        value = server.call(state, {**ONE, "image": "esxi-9.0.0", "reinstall": True})
+        assert value["failed_hosts"] == [NAME] and "disarm it first" in value["msg"]
+    assert server.status().command == "upgrade"
+
+
+def test_an_upgrade_whose_record_is_gone_does_not_become_an_install(server):
+    wanted = upgradable(server)
+    kickstart_says(server, "upgrade --firstdisk=local")
+    server.good("armed", wanted)
+    server.layout.install(NAME).unlink()
+    value = server.call("armed", {**ONE, "image": "esxi-9.0.0"})
+    assert value["failed_hosts"] == [NAME] and "ask for it again" in value["msg"]
+
+
+def test_a_reinstall_by_mistake_after_a_change_of_the_image(server):
+    wanted = upgradable(server, upgrade=False, reinstall=True)
+    for state in ("published", "armed"):
+        value = server.call(state, wanted)
+        assert value["failed_hosts"] == [NAME] and "esxi_host_upgrade" in value["msg"]
+    assert server.mode() == "local" and server.status().stage == "ready"
+    server.good("armed", {**wanted, "reinstall_image": "esxi-9.0.0"})
+    assert server.mode() == "install"
+
+
+def test_an_upgrade_does_not_go_back(server):
+    server.import_image("esxi-7.0.3", "7.0.3")
+    wanted = upgradable(server, image="esxi-7.0.3")
+    kickstart_says(server, "upgrade --firstdisk=local")
+    value = server.call("armed", wanted)
+    assert value["failed_hosts"] == [NAME] and "an upgrade does not go back" in value["msg"]
+
+
+def test_upgrades_are_counted_with_reinstalls(server):
+    wanted = upgradable(server)
+    server.write_kickstarts(TWO)
+    server.good("armed", TWO)
+    server.notify("ready", NAME2)
+    kickstart_says(server, "upgrade --firstdisk=local")
+    value = server.call("armed", wanted, {**TWO, "reinstall": True}, reinstall_max=1)
+    assert value["failed_hosts"] == [NAME, NAME2] and "would reinstall or upgrade 2 hosts" in value["msg"]
+
+
+def test_what_the_version_does_not_take_is_refused_before_arming(server):
+    server.import_image("esxi-6.7.0", "6.7.0")
+    given = {**ONE, "image": "esxi-6.7.0", "boot": {"media_size": "min"}}
+    server.write_kickstarts(given)
+    value = server.call("armed", given)
+    assert value["failed_hosts"] == [NAME] and "boot.media_size needs ESXi 7.0 U1c" in value["msg"]

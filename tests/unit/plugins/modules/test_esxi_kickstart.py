@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import pathlib
@@ -15,7 +16,9 @@ from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install
 from ansible_collections.pxemanager.esxi.plugins.module_utils._rendered import Rendered
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
 from ansible_collections.pxemanager.esxi.plugins.modules import esxi_kickstart
 
 A, B = "esx01.example.com", "esx02.example.com"
@@ -60,11 +63,11 @@ class Site:
             )
         )
 
-    def run(self, texts=None, failures=None, check=False, diff=True, **options):
+    def run(self, texts=None, failures=None, check=False, diff=True, upgrades=(), **options):
         arguments = {
             "hosts": [{"name": name} for name in texts or {}],
             "config": str(self.config),
-            "rendered": Rendered(texts or {}, failures or {}).pack(),
+            "rendered": Rendered(texts or {}, failures or {}, list(upgrades)).pack(),
             "_ansible_check_mode": check,
             "_ansible_diff": diff,
             **options,
@@ -220,3 +223,40 @@ def test_names_that_would_leave_the_folder_are_refused(site):
     result = site.run({"../../evil": {ONE: TEXT}})
     assert result["failed_hosts"] == ["../../evil"]
     assert {path for path in site.snapshot() if "locks" not in path} == set(before)
+
+
+def armed(site, command):
+    """A host that waits for its boot."""
+    now = datetime.datetime(2026, 11, 22, 20, tzinfo=datetime.timezone.utc)
+    install = Install.new(A, [ONE], ["192.168.77.21"], None, now, 3600)
+    status = Status.new(A, "esxi-8.0.3", now).armed(install, now, command=command)
+    (site.state / "status").mkdir()
+    (site.state / "status" / f"{A}.json").write_text(json.dumps(status.to_json()))
+
+
+def test_what_an_armed_upgrade_will_fetch_is_not_replaced_by_an_install(site):
+    """A run without the request comes while the host waits: its kickstart would wipe the machine."""
+    site.run({A: {ONE: TEXT + "upgrade\n"}}, upgrades=[A])
+    armed(site, "upgrade")
+    result = site.run({A: {ONE: TEXT, TWO: TEXT}, B: {TWO: TEXT}})
+    assert site.file(A, ONE).read_text() == TEXT + "upgrade\n"
+    assert "Armed for an upgrade" in result["hosts"][A]["msg"]
+    assert site.file(B, TWO).read_text() == TEXT
+    # An upgrade's own kickstart may change.
+    site.run({A: {ONE: TEXT + "upgrade x\n"}}, upgrades=[A])
+    assert site.file(A, ONE).read_text() == TEXT + "upgrade x\n"
+
+
+def test_an_install_that_waits_gets_what_is_new(site):
+    site.run({A: {ONE: TEXT}})
+    armed(site, "install")
+    site.run({A: {ONE: TEXT + "x\n"}})
+    assert site.file(A, ONE).read_text() == TEXT + "x\n"
+
+
+def test_a_status_that_cannot_be_read_is_taken_for_an_upgrade_that_waits(site):
+    site.run({A: {ONE: TEXT}})
+    armed(site, "upgrade")
+    (site.state / "status" / f"{A}.json").write_text("{")
+    site.run({A: {ONE: TEXT + "x\n"}})
+    assert site.file(A, ONE).read_text() == TEXT
