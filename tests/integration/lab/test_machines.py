@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -332,6 +333,57 @@ def test_a_datastore_is_not_overwritten_unless_the_kickstart_says_so(site: Site)
     wait(lambda: one.state == "stopped", one)
     assert "VMFS" in one.reason
     assert one.counters["loops"] == 0
+
+
+UPGRADE = re.sub(r"(?m)^(rootpw|network) .*\n", "", KICKSTART).replace(
+    "install --disk=mpx.vmhba0:C0:T0:L0 --overwritevmfs", "upgrade --disk=mpx.vmhba0:C0:T0:L0"
+)
+
+
+def test_an_upgrade_keeps_what_the_host_has(site: Site) -> None:
+    site.arm()
+    site.on_notification = lambda stage: site.disarm() if stage == "installing" else None
+    one = site.machine("uefi")
+    wait(lambda: one.state == "running", one)
+    before, certificate = one.disk.read(), (one.disk.root / "etc/vmware/ssl/rui.crt").read_bytes()
+    medium.make_tree(site.tree / "images/esxi", version="9.0.0")
+    site.write("ks.cfg", UPGRADE)
+    site.arm()
+    one.power("cycle")
+    wait(lambda: one.counters["installs"] == 2 and one.state == "running", one)
+    after = one.disk.read()
+    assert before is not None and after is not None
+    assert (before.version, after.version, after.upgrades) == ("8.0.3", "9.0.0", 1)
+    kept = ("host_name", "network", "password_hash", "vmfs", "datastore")
+    assert [getattr(after, name) for name in kept] == [getattr(before, name) for name in kept]
+    assert (one.disk.root / "etc/vmware/ssl/rui.crt").read_bytes() == certificate
+    assert (one.disk.root / "etc/stand-in-version").read_text() == "9.0.0\n"
+    # its first boot ran again
+    assert site.stages == ["installing", "installed", "ready"] * 2
+    assert one.counters["loops"] == 0
+
+
+def test_an_upgrade_of_an_empty_disk_fails(site: Site) -> None:
+    site.write("ks.cfg", UPGRADE)
+    site.arm()
+    site.on_notification = lambda stage: site.disarm() if stage == "installing" else None
+    one = site.machine("bios")
+    wait(lambda: one.state == "stopped", one)
+    assert "no versions of ESXi were found on disk: mpx.vmhba0:C0:T0:L0" in one.reason
+    assert one.disk.read() is None
+
+
+def test_an_upgrade_does_not_go_back(site: Site) -> None:
+    site.arm()
+    site.on_notification = lambda stage: site.disarm() if stage == "installing" else None
+    one = site.machine("uefi")
+    wait(lambda: one.state == "running", one)
+    medium.make_tree(site.tree / "images/esxi", version="8.0.1")
+    site.write("ks.cfg", UPGRADE)
+    site.arm()
+    one.power("cycle")
+    wait(lambda: one.state == "stopped", one)
+    assert "which is newer than 8.0.1" in one.reason
 
 
 def test_power_off_and_on(site: Site) -> None:

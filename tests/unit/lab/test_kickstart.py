@@ -73,3 +73,29 @@ def test_what_is_only_warned_of() -> None:
     ks = kickstart.parse(GOOD.replace("reboot\n", "auth --x\nreboot\n").replace("%firstboot", "%firstboot --level=998"))
     kickstart.check(ks)
     assert len(ks.warnings) == 2
+
+
+UPGRADE = GOOD.replace(f"rootpw --iscrypted {HASH}\n", "").replace(
+    "install --firstdisk=local", "upgrade --firstdisk=esx"
+)
+
+
+def test_an_upgrade_needs_no_password_and_warns_of_what_it_switches_off() -> None:
+    ks = kickstart.parse(UPGRADE)
+    kickstart.check(ks)
+    (warning,) = ks.warnings
+    assert "network is not valid with upgrade" in warning
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("upgrade", "exactly one of --disk, --firstdisk and --diskBootedFrom"),
+        ("upgrade --disk=a --firstdisk", "exactly one of --disk, --firstdisk and --diskBootedFrom"),
+        ("upgrade --diskBootedFrom", "belong together"),
+        ("upgrade --disk=a --savebootbank=x", "belong together"),
+    ],
+)
+def test_what_stops_an_upgrade(line: str, reason: str) -> None:
+    with pytest.raises(kickstart.KickstartError, match=reason):
+        kickstart.check(kickstart.parse(UPGRADE.replace("upgrade --firstdisk=esx", line)))

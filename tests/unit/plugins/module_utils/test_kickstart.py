@@ -9,6 +9,8 @@ import json
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
 
 import jinja2
 import pytest
@@ -24,6 +26,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._kickstart import 
     password_salt,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._kickstart_text import check_kickstart, split_kickstart
+from ansible_collections.pxemanager.esxi.plugins.module_utils._scripts import python_script
 from ansible_collections.pxemanager.esxi.plugins.module_utils._sha512_crypt import sha512_crypt
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import definition
 
@@ -365,3 +368,69 @@ def test_with_secure_boot_nothing_is_left_to_the_first_boot():
 def test_secure_boot_with_bios_is_a_mistake():
     parsed = parse_hosts([definition(secure_boot=True, firmware="bios")])
     assert not parsed.hosts and "firmware: uefi" in str(parsed.errors)
+
+
+def test_a_request_for_an_upgrade_leaves_out_what_only_an_install_knows():
+    """The definition of a host need not be written anew to upgrade it once."""
+    ks = kickstart(
+        upgrade="CHG1",
+        disk={"first": ["local"], "existing_vmfs": "overwrite", "create_vmfs": False, "ignore_ssd": True},
+        kickstart={"clearpart": {"first": []}, "keyboard": "German", "firstboot": "echo configure", "dryrun": True},
+        post_actions=[
+            {"ssh": "enabled"},
+            {"name": "driver", "shell": "echo driver", "after_upgrade": True},
+        ],
+    )
+    assert ks.commands == ("vmaccepteula", "dryrun", "upgrade --firstdisk=local", "reboot")
+    assert "echo driver" in ks.firstboot
+    assert "enable_ssh" not in ks.firstboot and "echo configure" not in ks.firstboot
+
+
+def test_an_install_runs_all_post_actions():
+    ks = kickstart(post_actions=[{"ssh": "enabled"}, {"shell": "echo driver", "after_upgrade": True}])
+    assert "enable_ssh" in ks.firstboot and "echo driver" in ks.firstboot
+
+
+def test_the_booted_disk_is_for_upgrades_alone():
+    disk, options = {"first": ["local"], "booted": True}, {"save_bootbank": UUID}
+    assert kickstart(disk=disk, kickstart=options).install == ("install --firstdisk=local",)
+    line = f"upgrade --diskBootedFrom --savebootbank={UUID}"
+    assert kickstart(disk=disk, kickstart=options, upgrade=True).install == (line,)
+
+
+def test_a_python_script_runs_by_whichever_name_python_has(tmp_path):
+    text = "import sys\nprint('PB_PYTHON', sys.version_info[0] > 2)\n"
+    for names in (("python3",), ("python",)):
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        for name in names:
+            (folder / name).symlink_to(sys.executable)
+        done = subprocess.run(
+            ["/bin/sh", "-c", python_script(text)],
+            env={"PATH": str(folder), "PYTHONHOME": sys.base_prefix},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, "PB_PYTHON True\n"), done.stderr
+    ks = kickstart(kickstart={"post": text, "post_interpreter": "python", "pre": "echo shell"})
+    assert "|print('PB_PYTHON'" in ks.post and "pb_name" not in ks.pre
+
+
+def test_options_that_the_collection_does_not_know():
+    ks = kickstart(kickstart={"extra_options": ["--dpupcislots=2", "--future"]})
+    assert ks.install == ("install --firstdisk=local --dpupcislots=2 --future",)
+
+
+@pytest.mark.parametrize("word", ["install", "installorupgrade"])
+def test_a_template_that_installs_is_no_upgrade(word):
+    some = host(upgrade=True)
+    text = render(some).replace("upgrade --firstdisk=local", f"{word} --firstdisk=local")
+    found = check_kickstart(text, some)
+    assert any("an upgrade is asked for; write {{ ks.install }} there" in sentence for sentence in found)
+
+
+def test_a_template_that_gives_an_upgrade_a_password():
+    some = host(upgrade=True)
+    text = render(some).replace("vmaccepteula", f"vmaccepteula\nrootpw --iscrypted {HASH}")
+    assert any("rootpw, which an upgrade does not take" in sentence for sentence in check_kickstart(text, some))
