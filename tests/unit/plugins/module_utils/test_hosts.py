@@ -268,7 +268,10 @@ def test_other_networks_that_are_good():
             "boot.options: {allowLegacyCPU: true}",
         ),
         ({"upgrade": True, "disk": {"booted": True}}, "disk.booted needs the UUID of the boot bank"),
-        ({"kickstart": {"save_bootbank": "5e7d1c2a-93b1f0aa-4c11-005056aa0101"}}, "disk.booted only; write disk.booted: true"),
+        (
+            {"kickstart": {"save_bootbank": "5e7d1c2a-93b1f0aa-4c11-005056aa0101"}},
+            "disk.booted only; write disk.booted: true",
+        ),
         ({"kickstart": {"save_bootbank": "x"}}, "as vmkfstools -P /bootbank shows it"),
         ({"kickstart": {"extra_options": ["--disk=naa.1"]}}, "which the collection writes itself"),
         ({"kickstart": {"extra_options": ["--OverwriteVMFS"]}}, "which the collection writes itself"),
