@@ -30,7 +30,7 @@ class Controller:
         self.here, self._folder, self._trusted = here, folder, trusted
         self.server = armed_hosts.Site(folder / "pxe")
 
-    def becomes_ready(self, name: str) -> None:
+    def becomes_ready(self, name: str, command: str = "install") -> None:
         """What pbconnect leaves on the PXE server when a host's first boot is done."""
         if not self.server.layout.status(name).exists():
             self.server.publish(name, [f"00:50:56:00:00:{int(name[3:5]):02x}"], NOW)
@@ -40,6 +40,7 @@ class Controller:
                 stage="ready",
                 certificate=self.here.hosts[name].pair.pem,
                 finished=None,
+                command=command,
             )
         )
 
@@ -156,3 +157,29 @@ def test_a_reinstalled_host_ends_connected_in_its_old_place(controller, listing)
     assert not any(counts["changed"] or counts["failures"] for counts in last.values()), controller.output
     for password in (BOOTSTRAP, WANTED, stand_ins.PASSWORD):
         assert password not in controller.output
+
+
+def test_an_upgraded_host_keeps_its_password_and_its_place(controller, listing) -> None:
+    """Another root password than the inventory's is none of this run's business while vCenter has the host."""
+    here = controller.here
+    here.addresses[NAME] = "127.77.0.21"
+    here.boot(NAME, 443, password=WANTED)
+    controller.becomes_ready(NAME, command="upgrade")
+
+    first = controller.play(NAME)
+
+    assert not first[NAME]["failures"], controller.output
+    assert listing(here.center) == {NAME: ("DC0_C1", "connected")}, "one that nobody had joined is joined"
+    assert controller.server.status(NAME).finished
+    before = here.hosts[NAME].state()
+    assert (before["password_changes"], before["failed_logins"]) == (0, 0)
+
+    controller.becomes_ready(NAME, command="upgrade")
+    second = controller.play(NAME)
+
+    assert not second[NAME]["failures"], controller.output
+    state = here.hosts[NAME].state()
+    assert state == before, "nobody has tried to log in"
+    assert controller.server.status(NAME).finished
+    last = controller.play(NAME, hostname="", datacenter="", cluster="")
+    assert not last[NAME]["failures"] and not last[NAME]["changed"], "one outside vCenter has nothing to be done"
