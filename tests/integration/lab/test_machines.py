@@ -373,19 +373,6 @@ def test_an_upgrade_of_an_empty_disk_fails(site: Site) -> None:
     assert one.disk.read() is None
 
 
-def test_an_upgrade_does_not_go_back(site: Site) -> None:
-    site.arm()
-    site.on_notification = lambda stage: site.disarm() if stage == "installing" else None
-    one = site.machine("uefi")
-    wait(lambda: one.state == "running", one)
-    medium.make_tree(site.tree / "images/esxi", version="8.0.1")
-    site.write("ks.cfg", UPGRADE)
-    site.arm()
-    one.power("cycle")
-    wait(lambda: one.state == "stopped", one)
-    assert "which is newer than 8.0.1" in one.reason
-
-
 def test_power_off_and_on(site: Site) -> None:
     site.disarm()
     one = site.machine("uefi")

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _ABOUT = """\
 A site in a box: PXE server, vCenter and stand-in machines in network namespaces of their own. Run it as root.
 
-  demo     install all hosts, run again, reinstall one; a table and .lab/report.json; exit code 1 when anything is wrong
+  demo     install all hosts, run again, reinstall one, upgrade one; a table and .lab/report.json; exit code 1 when
+           anything is wrong
+  upgrade  only the upgrade of the demo: one host, from bare metal to vCenter and from there to a newer image
   firmware real firmware: BIOS and UEFI machines from blank disks to vCenter, rebooted, reinstalled
   flaps    real firmware: power lost at the worst moments, pbconnect silent for a while
   faults   hosts that fail, each in its own way, beside good ones
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     firmware.add_argument("--reboots", type=int, default=1, help="power cycles of the installed machines (default 1)")
     firmware.add_argument("--pictures", type=Path, help="a folder for pictures of the machines' screens")
     commands.add_parser("flaps")
+    commands.add_parser("upgrade")
     commands.add_parser("faults")
     kill = commands.add_parser("kill")
     kill.add_argument("--hosts", type=int, default=hosts)
@@ -151,6 +154,8 @@ def _run(options: argparse.Namespace) -> int:
             return _up(one, options.hosts, options.provision)
         if options.command == "flaps":
             return _verdict(flaps.run(one))
+        if options.command == "upgrade":
+            return _verdict(demo.run_upgrade(one))
         if options.command == "faults":
             return _verdict(faults.run(one))
         if options.command == "kill":

@@ -39,6 +39,18 @@ def run(lab: Lab, count: int, *, dhcp: str = "dnsmasq") -> list[str]:
     return problems
 
 
+def run_upgrade(lab: Lab) -> list[str]:
+    """The upgrade alone: install one host, upgrade it."""
+    lab.start(inventory.plan(1), settings=SETTINGS)
+    problems: list[str] = []
+    install(lab, problems)
+    more = {} if problems else {"upgrade": upgrade(lab, lab.hosts[0].name, problems)}
+    found = report.rows(lab)
+    report.write(lab, found, problems, **more)
+    lab.say("the host\n\n" + report.table(found))
+    return problems
+
+
 def install(lab: Lab, problems: list[str]) -> list[dict[str, Any]]:
     """Set up the PXE server and provision all hosts; what did not hold is added to ``problems``."""
     for playbook in ("pxe_server", "provision"):

@@ -103,7 +103,7 @@ class Installer:
             kickstart.check(ks)
         except KickstartError as error:
             raise InstallFailed(str(error)) from error
-        version = next(filter(None, map(medium.loader_version, loaded.files.values())), medium.DEFAULT_VERSION)
+        version = medium.kernel_version(loaded.files.get(loaded.kernel, b"")) or medium.DEFAULT_VERSION
         if ks.one("upgrade"):
             self._upgrade_disk(ks, version)
         else:

@@ -28,6 +28,7 @@ __all__ = [
     "DEFAULT_VERSION",
     "boot_cfg",
     "build_of",
+    "kernel_version",
     "loader_version",
     "make_iso",
     "make_tree",
@@ -48,6 +49,8 @@ _LAST_MODULES = ("imgdb.tgz", "basemisc.tgz", "esxiodpt.tgz", "imgpayld.tgz")
 _EPOCH = 1_700_000_000
 
 _LOADER_LINE = re.compile(rb"^MZ pxelab stand-in of (?P<what>[a-z0-9.]+) from ESXi (?P<version>[0-9.]+) ")
+
+_KERNEL_LINE = re.compile(rb"^pxelab stand-in of a kernel from ESXi (?P<version>[0-9.]+) ")
 
 
 def build_of(version: str) -> str:
@@ -92,6 +95,12 @@ def loader_version(data: bytes) -> Optional[str]:
     return found.group("version").decode("ascii") if found else None
 
 
+def kernel_version(data: bytes) -> Optional[str]:
+    """The ESXi version that a stand-in kernel was made for, or ``None``: what an installer installs."""
+    found = _KERNEL_LINE.match(data)
+    return found.group("version").decode("ascii") if found else None
+
+
 def _filler(seed: str, size: int) -> bytes:
     return hashlib.shake_256(seed.encode("ascii")).digest(size)
 
@@ -99,6 +108,11 @@ def _filler(seed: str, size: int) -> bytes:
 def _loader(what: str, version: str, size: int) -> bytes:
     head = f"MZ pxelab stand-in of {what} from ESXi {version} \n".encode("ascii")
     return head + _filler(f"{what} {version}", max(0, size - len(head)))
+
+
+def _kernel(version: str, build: str, size: int) -> bytes:
+    head = f"pxelab stand-in of a kernel from ESXi {version} \n".encode("ascii")
+    return head + _filler("b.b00 " + build, max(0, size - len(head)))
 
 
 def make_tree(
@@ -118,7 +132,7 @@ def make_tree(
     wanted_build = build or build_of(version)
     names = module_names(modules)
     config = boot_cfg(build=wanted_build, modules=names).encode("ascii")
-    files: dict[str, bytes] = {"boot.cfg": config, "b.b00": _loader("b.b00", version, module_size)}
+    files: dict[str, bytes] = {"boot.cfg": config, "b.b00": _kernel(version, wanted_build, module_size)}
     for name in names:
         files[name] = _filler(f"{name} {wanted_build}", module_size)
     if bios:

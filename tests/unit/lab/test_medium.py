@@ -39,6 +39,8 @@ def test_a_loader_tells_its_version(tmp_path):
     found = files(medium.make_tree(tmp_path / "m", version="7.0.3"))
     assert medium.loader_version(found["efi/boot/bootx64.efi"]) == "7.0.3"
     assert medium.loader_version(found["b.b00"]) is None
+    assert medium.kernel_version(found["b.b00"]) == "7.0.3"
+    assert medium.kernel_version(found["efi/boot/bootx64.efi"]) is None
 
 
 def test_crypto_came_with_7_0_2(tmp_path):
