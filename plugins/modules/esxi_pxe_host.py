@@ -35,8 +35,8 @@ attributes:
   idempotent:
     support: partial
     details:
-      - A host whose definition says C(reinstall) V(true) is armed again each time it is asked for. Give the request a
-        label in its place, and it is fulfilled once.
+      - A host whose definition says C(reinstall) V(true) or C(upgrade) V(true) is armed again each time it is asked for.
+        Give the request a label in its place, and it is fulfilled once.
   platform:
     platforms: posix
 requirements:
@@ -45,12 +45,14 @@ options:
   hosts:
     description:
       - Definitions of the hosts, as P(pxemanager.esxi.esxi_host#role) describes them. Their keys are C(name), C(macs),
-        C(network), C(image), C(firmware), C(secure_boot), C(disk), C(boot), C(post_actions), C(kickstart), C(vcenter)
-        and C(reinstall).
+        C(network), C(image), C(firmware), C(secure_boot), C(disk), C(boot), C(post_actions), C(kickstart), C(vcenter),
+        C(reinstall), C(reinstall_image) and C(upgrade).
       - With O(state=ready) the keys are C(name), C(install), which is the id of the install, and C(actions), C(message)
         and C(certificate) as M(pxemanager.esxi.esxi_post_actions) returns them.
       - With O(state=disarmed), O(state=finished) and O(state=absent) only the C(name) is looked at.
-      - C(reinstall) is V(false), V(true) or a label of one request. See O(state).
+      - C(reinstall) and C(upgrade) are V(false), V(true) or a label of one request. See O(state). Only one of them can be
+        asked for.
+      - C(reinstall_image) is the image that a reinstall may put in the place of the one that the host has.
     type: list
     elements: dict
     required: true
@@ -64,6 +66,10 @@ options:
         heard of it for O(stuck_after) seconds.
       - A host that is ready, or whose install has failed, is left alone unless its definition asks for a reinstall. A
         request with a label is fulfilled once, however often it is made.
+      - An upgrade is asked for in the same way. It is refused while a kickstart of the host installs. A host that waits
+        for an upgrade goes on waiting for it until it is disarmed, and a reinstall is refused.
+      - A reinstall of a host that is ready is refused when its image has changed, unless C(reinstall_image) names the new
+        one.
       - Arming is refused while the image is not imported, while a MAC address has no kickstart, and where the host's
         firmware could not be told to boot the disk afterwards.
       - V(disarmed) gives a host local boot again. An install that has not begun is withdrawn.
@@ -89,7 +95,8 @@ options:
     default: 3600
   reinstall_max:
     description:
-      - When more hosts than this would be installed again by this call, none of them is, and each of them fails.
+      - When more hosts than this would be installed again or upgraded by this call, none of them is, and each of them
+        fails.
       - No limit by default.
     type: int
   on_host_failure:
