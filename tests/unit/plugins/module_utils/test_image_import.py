@@ -19,9 +19,16 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils import _image_import
+from ansible_collections.pxemanager.esxi.plugins.module_utils import _image_import, _image_medium, _intake
+from ansible_collections.pxemanager.esxi.plugins.module_utils._bootcfg import (
+    ImageError,
+)
 from ansible_collections.pxemanager.esxi.plugins.module_utils._image_import import ImageStore
-from ansible_collections.pxemanager.esxi.plugins.module_utils._images import BiosLoader, ImageError, load_image
+from ansible_collections.pxemanager.esxi.plugins.module_utils._images import (
+    BiosLoader,
+    load_image,
+)
+from ansible_collections.pxemanager.esxi.plugins.module_utils._intake import Intake
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout, LayoutError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import Dhcp, default_config
 from pxelab.medium import make_iso, make_tree
@@ -158,7 +165,7 @@ def test_a_second_run_changes_and_reads_nothing(server, medium, iso, kind, monke
     src = str(iso if kind == "iso" else medium)
     first = server.store().present(NAME, src)
     before = server.snapshot()
-    monkeypatch.setattr(_image_import, "_file_sum", never)
+    monkeypatch.setattr(_image_medium, "sum_of", never)
     second = server.store(never).present(NAME, src)
     assert (first.changed, second.changed) == (True, False)
     assert server.snapshot() == before
@@ -317,7 +324,7 @@ def test_what_is_no_medium_is_refused(server, tmp_path):
 def test_an_iso_that_was_cut_off_is_refused(server, tmp_path):
     iso = make_iso(make_tree(tmp_path / "large", module_size=100_000), tmp_path / "esxi.iso")
     os.truncate(iso, iso.stat().st_size // 2)
-    with pytest.raises(ImageError, match="cannot unpack .*esxi.iso"):
+    with pytest.raises(ImageError, match="esxi.iso"):
         server.store().present(NAME, str(iso))
     assert server.leftovers() == []
     assert not (server.boot / "images" / NAME).exists()
@@ -326,7 +333,7 @@ def test_an_iso_that_was_cut_off_is_refused(server, tmp_path):
 def test_an_unpacker_that_fails_is_told_in_its_own_words(server, tmp_path):
     iso = tmp_path / "esxi.iso"
     iso.write_bytes(b"\0" * (16 * 2048 + 1) + b"CD001")
-    with pytest.raises(ImageError, match=r"cannot unpack .*: bsdtar: odd \(exit code 3\)"):
+    with pytest.raises(ImageError, match=r"cannot read .*: bsdtar: odd \(exit code 3\)"):
         server.store(lambda argv: (3, "", "bsdtar: odd\nmore\n")).present(NAME, str(iso))
     assert server.leftovers() == []
 
@@ -426,6 +433,8 @@ def test_what_an_unpacker_leaves_is_not_trusted(server, tmp_path):
     secret.chmod(0o600)
 
     def unpack(argv):
+        if "-c" in argv:
+            return 0, "#mtree\n. type=dir\n./linked type=file size=6\n", ""
         raw = Path(argv[argv.index("-C") + 1])
         make_tree(raw.parent / "made", module_size=64)
         for path in (raw.parent / "made").iterdir():
@@ -458,7 +467,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("where", ["_copy", "_configure", "_seal", "write_json", "describe_image"])
+@pytest.mark.parametrize("where", ["_add", "_configure", "seal", "write_json", "describe_image", "write_manifest"])
 def test_an_import_that_was_killed_is_never_served_and_is_cleaned_up(server, medium, monkeypatch, where):
     def killed(*_args, **_options):
         raise Killed
@@ -466,7 +475,7 @@ def test_an_import_that_was_killed_is_never_served_and_is_cleaned_up(server, med
     with monkeypatch.context() as patch:
         patch.setattr(_image_import, where, killed)
         # A killed process runs no clean-up.
-        patch.setattr(ImageStore, "_clean_up", lambda self: None)
+        patch.setattr(Intake, "clean_up", lambda self: None)
         with pytest.raises(Killed):
             server.store(never).present(NAME, str(medium))
     assert load_image(server.layout, NAME) is None
@@ -501,10 +510,13 @@ def test_what_a_killed_import_still_writes_is_waited_for(server, monkeypatch):
         server.store(never).refreshed()
 
 
-def test_a_replacement_that_was_killed_between_its_renames_keeps_the_old_image(server, medium, tmp_path, monkeypatch):
+def test_where_folders_cannot_be_exchanged_a_killed_replacement_leaves_the_old_one(
+    server, medium, tmp_path, monkeypatch
+):
     server.store(never).present(NAME, str(medium))
     other = make_tree(tmp_path / "other", version="9.0.0")
     real = os.rename
+    monkeypatch.setattr(_intake, "_exchange", lambda one, other: False)
 
     def rename(source, target, **options):
         if str(target) == str(server.boot / "images" / NAME):
@@ -513,20 +525,49 @@ def test_a_replacement_that_was_killed_between_its_renames_keeps_the_old_image(s
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", rename)
-        patch.setattr(ImageStore, "_clean_up", lambda self: None)
+        patch.setattr(Intake, "clean_up", lambda self: None)
         with pytest.raises(Killed):
             server.store(never).present(NAME, str(other), replace_other=True)
     assert not (server.boot / "images" / NAME).exists()
     server.store(never).refreshed()
     assert sums(server.boot / "images" / NAME) == sums(medium)
     assert server.leftovers() == []
+    assert server.store(never).present(NAME, str(other)).changed
+    assert sums(server.boot / "images" / NAME) == sums(other)
 
 
-def test_a_full_disk_is_noticed_before(server, medium, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
-    with pytest.raises(ImageError, match=r"needs 6\d MiB .* 0 MiB are free: make room"):
+class Free:
+    """Stands for what statvfs says."""
+
+    f_frsize, f_files = 4096, 10**6
+
+    def __init__(self, size=10**12, files=10**6):
+        self.f_bavail, self.f_favail = size // 4096, files
+
+
+@pytest.mark.parametrize(
+    ("free", "reason"),
+    [
+        (
+            Free(size=10**6),
+            r"needs 1 MiB below .*/images, and 64 MiB are to stay free, but only 0 MiB are free: make room",
+        ),
+        (Free(files=1010), r"needs \d+ files \(inodes\) below .*, and 1000 are to stay free, but only 1010 are free"),
+    ],
+    ids=["bytes", "inodes"],
+)
+def test_a_full_disk_is_noticed_before(server, medium, monkeypatch, free, reason):
+    monkeypatch.setattr(os, "statvfs", lambda path: free)
+    with pytest.raises(ImageError, match=reason):
         server.store(never).present(NAME, str(medium))
     assert server.leftovers() == []
+
+
+def test_a_file_system_that_counts_no_inodes_has_enough(server, medium, monkeypatch):
+    none = Free(files=0)
+    none.f_files = 0
+    monkeypatch.setattr(os, "statvfs", lambda path: none)
+    assert server.store(never).present(NAME, str(medium)).changed
 
 
 def test_a_disk_that_fills_up_while_copying_leaves_nothing(server, medium, monkeypatch):
@@ -534,14 +575,14 @@ def test_a_disk_that_fills_up_while_copying_leaves_nothing(server, medium, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ImageError, match="the disk filled up .* nothing of it is left"):
         server.store(never).present(NAME, str(medium))
     assert server.leftovers() == []
     assert load_image(server.layout, NAME) is None
 
 
 def test_only_one_import_runs_at_a_time(server, medium, monkeypatch):
-    monkeypatch.setattr(_image_import.time, "sleep", lambda seconds: released.set())
+    monkeypatch.setattr(_intake.time, "sleep", lambda seconds: released.set())
     released = threading.Event()
     folder = os.open(server.boot / "images", os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
@@ -560,7 +601,7 @@ def test_waiting_for_another_import_ends(server):
     other = os.open(server.boot / "images", os.O_RDONLY)
     try:
         with pytest.raises(ImageError, match="another import has held"):
-            _image_import._flock(other, "images", timeout=0)
+            Intake(server.boot / "images", error=ImageError)._flock(other, timeout=0)
     finally:
         os.close(folder)
         os.close(other)
