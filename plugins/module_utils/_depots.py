@@ -202,8 +202,8 @@ class DepotStore:
                 raise DepotError(f"{src} has an entry named as the depot, {bundle.name}: give the depot another name")
             if "index.xml" not in names:
                 raise DepotError(
-                    f"{src} has no index.xml: it is no offline bundle. An installer's ISO is an image, and a zip around "
-                    "an offline bundle must be unpacked first"
+                    f"{src} has no index.xml: it is no offline bundle. An installer's ISO is an image, and a zip "
+                    "around an offline bundle must be unpacked first"
                 )
             self._check_room(src, contents.size, 2 * len(contents.files))
             extract(archive, contents, tree, src)

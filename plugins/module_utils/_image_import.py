@@ -163,7 +163,8 @@ class ImageStore:
 
         found: t.Optional[str] = None
         if current is not None:
-            same = (current.source.kind, current.source.fingerprint) == (source.kind, source.fingerprint)
+            # Dates and sizes tell about one place only: two media may well have the same.
+            same = source == current.source
             if not same:
                 found = digest(source)
                 same = found == current.sha256

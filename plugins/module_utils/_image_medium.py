@@ -57,6 +57,8 @@ _MAX_ADDED_BYTES = 1024**3
 # Where the name of ISO9660's first volume descriptor stands: sector 16, after its type byte.
 _ISO_MAGIC = (16 * 2048 + 1, b"CD001")
 
+_UDF_MAGIC = b"BEA01"
+
 # What a file system and two names for the same contents may add to the size of an ISO.
 _SLACK = 64 * 1024 * 1024
 
@@ -83,7 +85,10 @@ def look_at(src: str) -> t.Optional[Source]:
         raise ImageError(f"{src} is neither an ISO file nor a folder")
     with open(src, "rb") as file:
         file.seek(_ISO_MAGIC[0])
-        if file.read(len(_ISO_MAGIC[1])) != _ISO_MAGIC[1]:
+        magic = file.read(len(_ISO_MAGIC[1]))
+        if magic == _UDF_MAGIC:
+            raise ImageError(f"{src} is a UDF medium without ISO9660: copy its files to a folder, and import that")
+        if magic != _ISO_MAGIC[1]:
             raise ImageError(f"{src} is not an ISO file")
     return Source(src, "iso", f"{info.st_size} bytes, changed {info.st_mtime_ns}")
 
