@@ -115,6 +115,7 @@ def test_other_contents_need_a_name_of_their_own_or_replace(server, bundle, tmp_
     other = make_bundle(tmp_path / "other.zip", [Package("net-example", version="9.9-1")])
     with pytest.raises(DepotError, match=r"drivers was imported from .* and .*other.zip has other contents"):
         server.depots().present(NAME, str(other))
+    url = f"{server.config.depot_url(NAME)}index.xml"
     server.publish(
         "esx01.example.com", "x", mode="install", kickstart=f"esxcli ... -d {server.config.depot_url(NAME)}index.xml"
     )
