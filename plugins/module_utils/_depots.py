@@ -57,6 +57,7 @@ __all__ = ["SCHEMA", "DepotOutcome", "DepotStore", "damage_of", "hosts_of", "loa
 SCHEMA = 1
 
 _VIB_SUFFIX = ".vib"
+_MAX_METADATA = 1024**3
 
 
 @dataclass
@@ -253,7 +254,10 @@ def _read_metadata(tree: Path, path: str, named_in: str, metadata: Metadata) -> 
     if not (tree / path).is_file():
         raise DepotError(f"{named_in} names {path}, and the bundle has no such file: it is incomplete")
     with open_zip(tree / path) as archive:
-        for entry in list_zip(archive, path).files:
+        contents = list_zip(archive, path)
+        if contents.size > _MAX_METADATA:
+            raise DepotError(f"{path} has {contents.size // 2**20} MiB of metadata, which no depot needs")
+        for entry in contents.files:
             if entry.filename.lower().endswith(".xml"):
                 add_metadata_file(metadata, entry.filename, read_entry(archive, entry, path, XML_LIMIT))
 

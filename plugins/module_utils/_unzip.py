@@ -64,11 +64,18 @@ def list_zip(archive: zipfile.ZipFile, where: str) -> Contents:
     for name in seen:
         if any("/".join(name.split("/")[:depth]) in seen for depth in range(1, name.count("/") + 1)):
             raise DepotError(f"{where} has {seen[name][:80]!r} below an entry that is a file")
+    if packed > _length(archive):
+        raise DepotError(f"{where} has entries that share their bytes: it is made to fill the disk")
     if total > _MAX_BYTES or total > _RATIO_FREE + _MAX_RATIO * packed:
         raise DepotError(
             f"{where} would unpack to {total // 2**20} MiB from {packed // 2**20}: it is made to fill the disk"
         )
     return Contents(files, total)
+
+
+def _length(archive: zipfile.ZipFile) -> int:
+    assert archive.fp is not None
+    return archive.fp.seek(0, os.SEEK_END)
 
 
 def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str, limit: int) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: esxi_depot
 short_description: Offer drivers and patches for ESXi from a PXE server
-version_added: "1.1.0"
+version_added: "1.0.0"
 description:
   - Brings an offline bundle (a zip file with C(index.xml)) or a single VIB onto a PXE server that the role
     P(pxemanager.esxi.pxe_server#role) has set up. Hosts fetch from it over HTTP, with C(esxcli software) in their post

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: esxi_depot_info
 short_description: List the depots of drivers and patches of a PXE server
-version_added: "1.1.0"
+version_added: "1.0.0"
 description:
   - Tells what depots there are, what they offer, which hosts refer to them, and whether their files are whole.
   - This module runs on the PXE server and changes nothing.

@@ -90,7 +90,6 @@ options:
     type: list
     elements: path
     default: []
-    version_added: "1.1.0"
   verify:
     description:
       - Whether to read every file of an image that is there and compare its SHA-256 with that of the import. What is
@@ -98,7 +97,6 @@ options:
       - Without it, names and sizes are compared.
     type: bool
     default: false
-    version_added: "1.1.0"
   linux_loader:
     description:
       - How BIOS machines start a stand-in medium that brings a Linux kernel in place of C(mboot.c32). No ESXi medium

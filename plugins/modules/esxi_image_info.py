@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: esxi_image_info
 short_description: List the ESXi installer images of a PXE server
-version_added: "1.1.0"
+version_added: "1.0.0"
 description:
   - Tells what images there are, which hosts use them and which are armed with them, and whether their files are whole.
   - Finds what interrupted imports have left, and hosts whose image is gone.

@@ -252,6 +252,13 @@ def test_a_bundle_that_is_none_is_refused_in_a_sentence_and_leaves_nothing(serve
     assert server.contents() == before
 
 
+def test_more_metadata_than_any_depot_has_is_refused(server, bundle, monkeypatch):
+    monkeypatch.setattr(_depots, "_MAX_METADATA", 1000)
+    with pytest.raises(DepotError, match="MiB of metadata, which no depot needs"):
+        server.depots().present(NAME, str(bundle))
+    assert server.hidden() == []
+
+
 def test_a_damaged_entry_is_refused(server, bundle):
     data = bytearray(bundle.read_bytes())
     place = data.find(b"PK\x03\x04", 500) + 120

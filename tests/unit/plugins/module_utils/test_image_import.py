@@ -7,19 +7,16 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils import _image_import, _image_medium, _intake
+from ansible_collections.pxemanager.esxi.plugins.module_utils import _image_medium
 from ansible_collections.pxemanager.esxi.plugins.module_utils._bootcfg import (
     ImageError,
 )
@@ -28,7 +25,6 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._images import (
     BiosLoader,
     load_image,
 )
-from ansible_collections.pxemanager.esxi.plugins.module_utils._intake import Intake
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout, LayoutError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import Dhcp, default_config
 from pxelab.medium import make_iso, make_tree
@@ -413,19 +409,6 @@ def test_a_hostile_folder_is_refused_and_leaves_nothing(server, medium, make):
     assert load_image(server.layout, NAME) is None
 
 
-@needs_iso_tools
-@pytest.mark.parametrize(
-    "make", [hostile_link_out, hostile_folder_link, hostile_pipe, hostile_mac_folder, hostile_case]
-)
-def test_a_hostile_iso_is_refused_and_leaves_nothing(server, medium, tmp_path, make):
-    make(medium)
-    iso = make_iso(medium, tmp_path / "hostile.iso", rock_ridge=True)
-    with pytest.raises(ImageError):
-        server.store().present(NAME, str(iso))
-    assert list((server.boot / "images").iterdir()) == []
-    assert load_image(server.layout, NAME) is None
-
-
 def test_what_an_unpacker_leaves_is_not_trusted(server, tmp_path):
     """Whatever bsdtar may do one day: a hard link to a file of the server is copied, never moved or changed."""
     secret = tmp_path / "secret"
@@ -465,152 +448,6 @@ def test_files_with_shared_contents_are_imported_as_files_of_their_own(server, m
 
 class Killed(BaseException):
     pass
-
-
-@pytest.mark.parametrize("where", ["_add", "_configure", "seal", "write_json", "describe_image", "write_manifest"])
-def test_an_import_that_was_killed_is_never_served_and_is_cleaned_up(server, medium, monkeypatch, where):
-    def killed(*_args, **_options):
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(_image_import, where, killed)
-        # A killed process runs no clean-up.
-        patch.setattr(Intake, "clean_up", lambda self: None)
-        with pytest.raises(Killed):
-            server.store(never).present(NAME, str(medium))
-    assert load_image(server.layout, NAME) is None
-    for path in (server.boot / "images").iterdir():
-        if path.name.startswith("."):
-            assert path.stat().st_mode & 0o777 == 0o700, "an import under way must not be readable for the services"
-    server.store(never).refreshed()
-    assert server.leftovers() == []
-    outcome = server.store(never).present(NAME, str(medium))
-    assert outcome.changed
-    assert sums(server.boot / "images" / NAME) == sums(medium)
-
-
-def test_what_a_killed_import_still_writes_is_waited_for(server, monkeypatch):
-    """Its bsdtar goes on for a moment: the folder fills up again while it is being removed."""
-    left = server.boot / "images/.importing.x"
-    left.mkdir()
-    real, calls = shutil.rmtree, []
-
-    def rmtree(path):
-        calls.append(path)
-        if len(calls) < 3:
-            raise OSError(errno.ENOTEMPTY, "Directory not empty")
-        real(path)
-
-    monkeypatch.setattr(shutil, "rmtree", rmtree)
-    server.store(never).refreshed()
-    assert server.leftovers() == []
-    left.mkdir()
-    monkeypatch.setattr(shutil, "rmtree", lambda path: (nothing for nothing in ()).throw(OSError(errno.EIO, "broken")))
-    with pytest.raises(OSError, match="broken"):
-        server.store(never).refreshed()
-
-
-def test_where_folders_cannot_be_exchanged_a_killed_replacement_leaves_the_old_one(
-    server, medium, tmp_path, monkeypatch
-):
-    server.store(never).present(NAME, str(medium))
-    other = make_tree(tmp_path / "other", version="9.0.0")
-    real = os.rename
-    monkeypatch.setattr(_intake, "_exchange", lambda one, other: False)
-
-    def rename(source, target, **options):
-        if str(target) == str(server.boot / "images" / NAME):
-            raise Killed
-        real(source, target, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", rename)
-        patch.setattr(Intake, "clean_up", lambda self: None)
-        with pytest.raises(Killed):
-            server.store(never).present(NAME, str(other), replace_other=True)
-    assert not (server.boot / "images" / NAME).exists()
-    server.store(never).refreshed()
-    assert sums(server.boot / "images" / NAME) == sums(medium)
-    assert server.leftovers() == []
-    assert server.store(never).present(NAME, str(other)).changed
-    assert sums(server.boot / "images" / NAME) == sums(other)
-
-
-class Free:
-    """Stands for what statvfs says."""
-
-    f_frsize, f_files = 4096, 10**6
-
-    def __init__(self, size=10**12, files=10**6):
-        self.f_bavail, self.f_favail = size // 4096, files
-
-
-@pytest.mark.parametrize(
-    ("free", "reason"),
-    [
-        (
-            Free(size=10**6),
-            r"needs 1 MiB below .*/images, and 64 MiB are to stay free, but only 0 MiB are free: make room",
-        ),
-        (Free(files=1010), r"needs \d+ files \(inodes\) below .*, and 1000 are to stay free, but only 1010 are free"),
-    ],
-    ids=["bytes", "inodes"],
-)
-def test_a_full_disk_is_noticed_before(server, medium, monkeypatch, free, reason):
-    monkeypatch.setattr(os, "statvfs", lambda path: free)
-    with pytest.raises(ImageError, match=reason):
-        server.store(never).present(NAME, str(medium))
-    assert server.leftovers() == []
-
-
-def test_a_file_system_that_counts_no_inodes_has_enough(server, medium, monkeypatch):
-    none = Free(files=0)
-    none.f_files = 0
-    monkeypatch.setattr(os, "statvfs", lambda path: none)
-    assert server.store(never).present(NAME, str(medium)).changed
-
-
-def test_a_disk_that_fills_up_while_copying_leaves_nothing(server, medium, monkeypatch):
-    def full(*_args, **_options):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ImageError, match="the disk filled up .* nothing of it is left"):
-        server.store(never).present(NAME, str(medium))
-    assert server.leftovers() == []
-    assert load_image(server.layout, NAME) is None
-
-
-def test_only_one_import_runs_at_a_time(server, medium, monkeypatch):
-    monkeypatch.setattr(_intake.time, "sleep", lambda seconds: released.set())
-    released = threading.Event()
-    folder = os.open(server.boot / "images", os.O_RDONLY)
-    fcntl.flock(folder, fcntl.LOCK_EX)
-    done = threading.Thread(target=server.store(never).present, args=(NAME, str(medium)))
-    done.start()
-    assert released.wait(5), "the second import did not wait"
-    assert not (server.boot / "images" / NAME).exists()
-    os.close(folder)
-    done.join(10)
-    assert load_image(server.layout, NAME) is not None
-
-
-def test_waiting_for_another_import_ends(server):
-    folder = os.open(server.boot / "images", os.O_RDONLY)
-    fcntl.flock(folder, fcntl.LOCK_EX)
-    other = os.open(server.boot / "images", os.O_RDONLY)
-    try:
-        with pytest.raises(ImageError, match="another import has held"):
-            Intake(server.boot / "images", error=ImageError)._flock(other, timeout=0)
-    finally:
-        os.close(folder)
-        os.close(other)
-
-
-def test_a_server_that_was_not_set_up_is_told_so(server, medium):
-    shutil.rmtree(server.boot / "images")
-    with pytest.raises(ImageError, match="run the role pxe_server"):
-        server.store(never).present(NAME, str(medium))
 
 
 # Several images, removal.
