@@ -14,10 +14,13 @@ import subprocess
 import pytest
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._bootcfg import ImageError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._image_import import ImageStore
 from ansible_collections.pxemanager.esxi.plugins.module_utils._image_medium import list_iso, look_at, look_at_modules
 from ansible_collections.pxemanager.esxi.plugins.module_utils._image_state import damage_of
-from ansible_collections.pxemanager.esxi.plugins.module_utils._images import load_image
+from ansible_collections.pxemanager.esxi.plugins.module_utils._images import load_image, load_images
+from ansible_collections.pxemanager.esxi.tests.support import boot_walk
 from ansible_collections.pxemanager.esxi.tests.support.image_server import ImageServer, run
+from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer, definition
 from pxelab.depot import Package, make_vib
 from pxelab.medium import make_iso, make_tree
 
@@ -336,6 +339,37 @@ def test_other_added_modules_make_another_image(server, medium, driver):
         server.images().present(NAME, str(medium))
     server.publish("esx01.example.com", NAME)
     assert server.images().present(NAME, str(medium)).image.added_modules == ()
+
+
+def walks(server, mac):
+    tree = boot_walk.Tree(
+        server.boot, server.config.base_url, {image.name: image.version for image in load_images(server.layout)[0]}
+    )
+    return [boot_walk.mboot_tftp(tree, mac), boot_walk.mboot_http(tree, mac)]
+
+
+def test_armed_machines_load_every_module_of_an_import_and_the_others_their_disks(tmp_path, medium, driver):
+    """An ISO, imported and booted from the way mboot does, replaced while nobody is armed, and removed."""
+    server = PxeServer(tmp_path / "pxe", image=False)
+    images = ImageStore(server.config, run=run)
+    image = images.present("esxi-8.0.3", str(iso_of(medium, "-iso-level", "1")), add_modules=[str(driver)]).image
+    host, other = definition(1), definition(2)
+    server.write_kickstarts(host, other)
+    server.good("published", other)
+    server.good("armed", host)
+    for walk in walks(server, host["macs"][0]):
+        assert (walk.what, walk.missing) == (boot_walk.INSTALL, [])
+        files = tuple(f"images/esxi-8.0.3/{name}" for name in (image.kernel, *image.modules))
+        assert walk.files == files
+        assert files[-1] == "images/esxi-8.0.3/raidctl.v00"
+    for mac in (other["macs"][0], "00:50:56:ff:ff:ff"):
+        assert [walk.what for walk in walks(server, mac)] == [boot_walk.LOCAL] * 2
+    with pytest.raises(ImageError, match=r"of which esx01\.example\.com is armed"):
+        images.absent("esxi-8.0.3")
+    server.good("absent", host, other)
+    assert images.absent("esxi-8.0.3").changed
+    for walk in walks(server, host["macs"][0]):
+        assert walk.what == boot_walk.LOCAL
 
 
 @pytest.mark.parametrize(
