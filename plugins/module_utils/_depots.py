@@ -119,7 +119,7 @@ class DepotStore:
                 return DepotOutcome(
                     True, f"Depot {name} would be {what} from {src}.", current, before, f"imported from {src}\n"
                 )
-            depot = self._import(name, src, found)
+            depot = self._import(name, src, found, replacing=current is not None and not damage)
             return DepotOutcome(
                 True,
                 f"Depot {name} was {what} ({_count(depot)}).",
@@ -143,7 +143,7 @@ class DepotStore:
             self._intake.discard(name)
             return DepotOutcome(True, f"Depot {name} was removed.", None, before, "")
 
-    def _import(self, name: str, src: str, checksum: str) -> dict[str, t.Any]:
+    def _import(self, name: str, src: str, checksum: str, *, replacing: bool) -> dict[str, t.Any]:
         is_vib = src.lower().endswith(_VIB_SUFFIX)
         try:
             with self._intake.workspace(name) as work:
@@ -175,6 +175,8 @@ class DepotStore:
                     "vibs": [vib.to_record() for vib in metadata.vibs],
                 }
                 with self._tree_lock():
+                    if replacing:
+                        self._refuse_while_used(name, "replaced", armed_only=True)
                     self._undescribe(name)
                     self._intake.put_in_place(name, tree)
                     write_json(self._layout.depot_description(name), depot)

@@ -183,6 +183,8 @@ class ImageStore:
                     return Outcome(False, f"Image {name} is imported already (build {current.build}).", current)
             if not same or not same_added:
                 self._refuse_while_installing(name)
+        elif self._layout.image_dir(name).exists():
+            self._refuse_while_installing(name)  # nobody can say whether these files are the same
         if source.kind == "iso":
             found = found or digest(source)
             check_sum(wanted.checksum, found, src)
@@ -247,7 +249,8 @@ class ImageStore:
     ) -> None:
         """Make a finished tree the image. The caller has the tree's lock: nobody is armed meanwhile."""
         name = image.name
-        if current is not None and (image.sha256, image.added_modules) != (current.sha256, current.added_modules):
+        known = current is not None and (image.sha256, image.added_modules) == (current.sha256, current.added_modules)
+        if not known:
             self._refuse_while_installing(name)  # once more: an import takes a while, and hosts were armed meanwhile
         if self._undescribe(name) and not supports_skip(image.mboot_version):
             # No loader may lead into a tree whose mboot would install on whoever is told to boot its disk.

@@ -143,6 +143,23 @@ def test_a_depot_that_hosts_refer_to_stays(server, bundle):
     assert not server.depots().absent(NAME).changed
 
 
+def test_a_host_that_is_armed_while_its_depot_is_imported_anew_keeps_the_old_one(server, bundle, tmp_path, monkeypatch):
+    server.depots().present(NAME, str(bundle))
+    other = make_bundle(tmp_path / "other.zip", [Package("net-example", version="9.9-1")])
+    real = _depots.seal
+
+    def seal(tree):
+        kickstart = f"{server.config.depot_url(NAME)}index.xml"
+        server.publish("esx01.example.com", "x", mode="install", kickstart=kickstart)
+        return real(tree)
+
+    monkeypatch.setattr(_depots, "seal", seal)
+    with pytest.raises(DepotError, match="cannot be replaced while the post actions of esx01"):
+        server.depots().present(NAME, str(other), replace_other=True)
+    assert damage_of(server.layout, described(server), verify=True) == []
+    assert described(server)["vibs"][0]["version"] == PACKAGES[0].version
+
+
 @pytest.mark.parametrize("verify", [False, True])
 def test_damage_is_found_told_and_mended(server, bundle, verify):
     server.depots().present(NAME, str(bundle))

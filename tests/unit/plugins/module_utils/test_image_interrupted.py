@@ -218,6 +218,19 @@ def test_a_host_that_is_armed_while_its_image_is_imported_anew_keeps_the_old_one
     assert server.hidden() == []
 
 
+def test_files_that_nobody_describes_are_not_replaced_under_an_armed_host(tmp_path, media):
+    server = ImageServer(tmp_path / "server")
+    first(server, media)
+    server.layout.description(NAME).write_text("{")
+    server.publish(HOST, NAME, mode="install")
+    before = server.contents()
+    with pytest.raises(ImageError, match="may be reading it"):
+        server.images().present(NAME, str(media / "other"))
+    assert server.contents() == before
+    server.publish(HOST, NAME)
+    assert server.images().present(NAME, str(media / "other")).changed
+
+
 def test_a_damaged_image_is_mended_under_armed_hosts(tmp_path, media):
     server = ImageServer(tmp_path / "server")
     damaged(server, media)
