@@ -64,10 +64,10 @@ class Story:
         if not holds:
             self.problems.append(f"not true: {sentence}")
 
-    def module(self, name: str, **arguments: Any) -> dict[str, Any]:
+    def module(self, module: str, /, **arguments: Any) -> dict[str, Any]:
         """Run a module of the collection on the PXE server; returns its result."""
-        result = self.lab.controller.module(name, arguments)
-        self.lab.say(f"{name} {json.dumps(arguments)}\n  {result.get('msg') or list(result)}")
+        result = self.lab.controller.module(module, arguments)
+        self.lab.say(f"{module} {json.dumps(arguments)}\n  {result.get('msg') or list(result)}")
         return result
 
     def play(self, playbook: str, *arguments: str) -> None:
