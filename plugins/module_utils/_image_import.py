@@ -4,72 +4,79 @@
 
 """Private to the collection pxemanager.esxi: brings installer media into the boot tree and takes them away again.
 
-An import is unpacked into a folder of its own below ``images/`` whose name begins with a dot and which only root may
-enter, so neither TFTP nor HTTP can hand out half of it; it is synced and renamed when it is whole. What a killed import
-left behind is removed by the next run, whatever that run was asked for.
+How an import stays invisible until it is whole is told in ``_intake.py``; what a medium may hold, in
+``_image_medium.py``.
 
-A medium is not trusted: it may come from a vendor's site or a colleague's folder and is read by root.
+The description of an image (in the state folder) is what makes it one: without it no host can be published with the
+image. So an image that is replaced loses its description first and gets the new one last. Killed in between, the run
+leaves a folder that nothing leads into, and the next import of that name puts it right.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import datetime
-import errno
-import fcntl
-import hashlib
 import os
-import shutil
 import stat
-import time
 import typing as t
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._batch import Batch, Change
-from ansible_collections.pxemanager.esxi.plugins.module_utils._images import (
+from ansible_collections.pxemanager.esxi.plugins.module_utils._bootcfg import (
+    BOOT_CFG_LIMIT,
     BOOT_CFG_PATHS,
-    BiosLoader,
     BootConfig,
-    Image,
     ImageError,
-    Source,
-    canonical_entry_name,
-    describe_image,
-    load_image,
-    load_images,
     parse_boot_cfg,
     render_boot_cfg,
 )
-from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import INSTALL, Layout
+from ansible_collections.pxemanager.esxi.plugins.module_utils._image_medium import (
+    Run,
+    Taker,
+    check_sum,
+    copy_file,
+    digest,
+    digest_of,
+    list_iso,
+    look_at,
+    look_at_modules,
+    unpack,
+    walk,
+)
+from ansible_collections.pxemanager.esxi.plugins.module_utils._image_state import (
+    armed_with,
+    damage_of,
+    users_of,
+    write_manifest,
+)
+from ansible_collections.pxemanager.esxi.plugins.module_utils._images import (
+    UEFI_LOADER_PATH,
+    AddedModule,
+    BiosLoader,
+    Image,
+    Source,
+    describe_image,
+    load_image,
+    load_images,
+    supports_skip,
+)
+from ansible_collections.pxemanager.esxi.plugins.module_utils._intake import (
+    Intake,
+    check_space,
+    full_disk,
+    seal,
+    sync_folder,
+)
+from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout
+from ansible_collections.pxemanager.esxi.plugins.module_utils._mboot import believed
 from ansible_collections.pxemanager.esxi.plugins.module_utils._publish import add_shared
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
-from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
-    dump_json,
-    read_json,
-    read_mode,
-    tree_lock,
-    write_json,
-)
+from ansible_collections.pxemanager.esxi.plugins.module_utils._store import dump_json, tree_lock, write_json
 
 __all__ = ["ImageStore", "Outcome", "Run"]
 
-Run = t.Callable[[t.Sequence[str]], tuple[int, str, str]]
-"""Runs a command (argv) and returns its exit code, output and error output."""
-
-_PARTIAL = ".importing."
-_DISCARDED = ".discarded."
-
-# Limits that no installer comes near; a medium made to exhaust the server stops here.
-_MAX_ENTRIES = 20_000
-_MAX_DEPTH = 8
-
-_CHUNK = 1024 * 1024
-_SPARE_BYTES = 64 * 1024 * 1024
-
-# Where the name of ISO9660's first volume descriptor stands: sector 16, after its type byte.
-_ISO_MAGIC = (16 * 2048 + 1, b"CD001")
+_Added = t.Sequence[tuple[str, AddedModule]]
 
 
 @dataclass
@@ -96,6 +103,7 @@ class ImageStore:
         self._layout = Layout.of(config)
         self._run = run
         self._check_mode = check_mode
+        self._intake = Intake(self._layout.images_dir, error=ImageError, check_mode=check_mode)
 
     # What modules ask for.
 
@@ -107,135 +115,174 @@ class ImageStore:
         checksum: t.Optional[str] = None,
         replace_other: bool = False,
         linux: t.Optional[BiosLoader] = None,
+        add_modules: t.Sequence[str] = (),
+        verify: bool = False,
     ) -> Outcome:
         """Import a medium under a name, unless that very medium is there already.
 
-        ``checksum`` is the SHA-256 of an ISO file in hexadecimal. Raises :class:`ImageError`.
+        ``checksum`` is the SHA-256 of an ISO file in hexadecimal. ``add_modules`` are files that the installer is to
+        load beside the medium's own modules. With ``verify`` every file of an image that is there is read and compared
+        with what was imported. Raises :class:`ImageError`.
         """
         self._layout.image_dir(name)  # refuses a name that is no name, before anything is read
-        with self._lock():
-            outcome = self._present(name, src, checksum, replace_other, linux)
-            return self._with_loaders(outcome)
+        with self._intake.lock():
+            wanted = _Wanted(name, src, checksum, replace_other, linux, add_modules, verify)
+            return self._with_loaders(self._present(wanted))
 
     def absent(self, name: str) -> Outcome:
         """Take an image away; raises :class:`ImageError` while a published host uses it."""
         self._layout.image_dir(name)
-        with self._lock(), self._tree_lock():
-            outcome = self._absent(name)
-        return outcome
+        with self._intake.lock(), self._tree_lock():
+            return self._absent(name)
 
     def refreshed(self) -> Outcome:
         """Bring nothing but the loaders and the default boot files up to date."""
-        with self._lock():
+        with self._intake.lock():
             return self._with_loaders(Outcome(changed=False, msg="The loaders and default boot files are in place."))
 
     # Importing.
 
-    def _present(
-        self, name: str, src: str, checksum: t.Optional[str], replace_other: bool, linux: t.Optional[BiosLoader]
-    ) -> Outcome:
-        current, damage = self._current(name)
-        source = _look_at(src)
+    def _present(self, wanted: _Wanted) -> Outcome:
+        name, src, linux = wanted.name, wanted.src, wanted.linux
+        try:
+            current = load_image(self._layout, name)
+        except ImageError:
+            current = None
+        damage = damage_of(self._layout, current, verify=wanted.verify) if current is not None else []
+        source = look_at(src)
+        added = look_at_modules(wanted.add_modules, current.added_modules if current is not None else ())
+        same_added = current is not None and tuple(module for _path, module in added) == current.added_modules
         if source is None:
-            if current is not None and not damage and current.source.path == src:
-                _check_sum(checksum, current.sha256, src)
+            if current is not None and not damage and same_added and current.source.path == src:
+                check_sum(wanted.checksum, current.sha256, src)
                 return Outcome(False, f"Image {name} is imported; its source {src} is gone meanwhile.", current)
-            raise ImageError(f"{src} does not exist on the PXE server: copy the ESXi ISO there, or correct src")
-        if checksum is not None and source.kind != "iso":
+            why = f" (the image is damaged: {damage[0]})" if damage else ""
+            raise ImageError(f"{src} does not exist on the PXE server{why}: copy the ESXi ISO there, or correct src")
+        if wanted.checksum is not None and source.kind != "iso":
             raise ImageError(f"a checksum can only be checked for an ISO file, and {src} is a folder: leave it out")
 
-        digest: t.Optional[str] = None
+        found: t.Optional[str] = None
         if current is not None:
-            same = (current.source.kind, current.source.fingerprint) == (source.kind, source.fingerprint)
+            # Dates and sizes tell about one place only: two media may well have the same.
+            same = source == current.source
             if not same:
-                digest = _digest(source)
-                same = digest == current.sha256
-            if not same and not replace_other:
+                found = digest(source)
+                same = found == current.sha256
+            if not same and not wanted.replace_other:
                 raise ImageError(
                     f"image {name} was imported from {current.source.path} (build {current.build}) and {src} has other "
                     "contents: import it under a name of its own, or set replace to true"
                 )
             if same:
-                _check_sum(checksum, current.sha256, src)
-                if not damage and (linux is None or linux == current.bios):
+                check_sum(wanted.checksum, current.sha256, src)
+                if not damage and same_added and (linux is None or linux == current.bios):
                     if source != current.source and not self._check_mode:
                         # Only where it lies and its dates are new: note them, so that the next run need not read it.
                         current = replace(current, source=source)
                         write_json(self._layout.description(name), current.to_record())
                     return Outcome(False, f"Image {name} is imported already (build {current.build}).", current)
-            else:
+            if not same or not same_added:
                 self._refuse_while_installing(name)
+        elif self._layout.image_dir(name).exists():
+            self._refuse_while_installing(name)  # nobody can say whether these files are the same
         if source.kind == "iso":
-            digest = digest or _digest(source)
-            _check_sum(checksum, digest, src)
-        self._check_space(source)
+            found = found or digest(source)
+            check_sum(wanted.checksum, found, src)
+        self._check_room(source, added)
 
-        what = "repaired" if current is not None and damage else ("replaced" if current is not None else "imported")
+        what = "repaired" if damage else ("replaced" if current is not None else "imported")
         before = _diff_text(current)
         if self._check_mode:
             return Outcome(True, f"Image {name} would be {what} from {src}.", current, before, f"imported from {src}\n")
-        image, warnings = self._import(name, source, digest, linux)
+        image, warnings = self._import(wanted, source, found, added, current)
+        warnings += [f"Image {name} was damaged and has been imported again: {text}." for text in damage[:3]]
         return Outcome(
             True, f"Image {name} was {what} (build {image.build}).", image, before, _diff_text(image), warnings
         )
 
     def _import(
-        self, name: str, source: Source, digest: t.Optional[str], linux: t.Optional[BiosLoader]
+        self, wanted: _Wanted, source: Source, found: t.Optional[str], added: _Added, current: t.Optional[Image]
     ) -> tuple[Image, list[str]]:
-        images = self._layout.images_dir
-        work = images / f"{_PARTIAL}{name}"
-        tree = work / "tree"
-        os.mkdir(work, 0o700)
+        name = wanted.name
         try:
-            os.mkdir(tree)
-            if source.kind == "iso":
-                raw = work / "raw"
-                os.mkdir(raw)
-                self._unpack(source.path, raw)
-                sums = _Taker(tree, move=True).take(raw)
-            else:
-                sums = _Taker(tree, move=False).take(Path(source.path))
-                digest = _digest_of(sums)
-            config, warnings = _configure(tree, name)
-            files = _seal(tree)
-            image = describe_image(
-                name,
-                config,
-                files,
-                sha256=digest or "",
-                source=source,
-                imported=_now(),
-                linux=linux,
-            )
-            with self._tree_lock():
-                self._put_in_place(name, tree)
-                write_json(self._layout.description(name), image.to_record())
-        finally:
-            self._clean_up()
+            with self._intake.workspace(name) as work:
+                tree = work / "tree"
+                os.mkdir(tree)
+                if source.kind == "iso":
+                    needs = list_iso(self._run, source.path)
+                    self._check_room(source, added, size=needs.size, files=needs.files)
+                    raw = work / "raw"
+                    os.mkdir(raw)
+                    unpack(self._run, source.path, raw)
+                    Taker(tree, iso=source.path).take(raw)
+                else:
+                    found = digest_of(Taker(tree, iso=None).take(Path(source.path)))
+                _add(tree, added)
+                config, warnings = _configure(tree, name, [module for _path, module in added])
+                mboot_version, hint = _loader_of(tree, config.version)
+                warnings += [f"{hint} (image {name})"] if hint else []
+                files = seal(tree)
+                image = describe_image(
+                    name,
+                    config,
+                    {path: size for path, (size, _sum) in files.items()},
+                    sha256=found or "",
+                    source=source,
+                    imported=_now(),
+                    linux=wanted.linux,
+                    mboot_version=mboot_version,
+                    added=[module for _path, module in added],
+                )
+                with self._tree_lock():
+                    self._put_in_place(image, tree, files, current)
+        except OSError as error:
+            if not full_disk(error):
+                raise
+            raise ImageError(
+                f"the disk filled up while {source.path} was imported below {self._layout.images_dir}: nothing of it "
+                "is left; make room and try again"
+            ) from error
         return image, warnings
 
-    def _unpack(self, iso: str, target: Path) -> None:
-        # bsdtar, because all supported distributions have it and it refuses absolute names, '..' and writing through
-        # links by itself; what it leaves is looked at once more by _Taker.
-        argv = ["bsdtar", "-x", "-f", iso, "-C", str(target), "--no-same-owner", "--no-same-permissions"]
-        argv += ["--no-acls", "--no-xattrs", "--no-fflags"]
-        code, _out, err = self._run(argv)
-        if code != 0:
-            lines = err.strip().splitlines() or ["no message"]
-            raise ImageError(f"bsdtar cannot unpack {iso}: {lines[0]} (exit code {code})")
-        names: collections.Counter[tuple[int, int]] = collections.Counter()
-        for _name, info in _walk(str(target)):
-            names[(info.st_dev, info.st_ino)] += 1
-        for name, info in _walk(str(target)):
-            if info.st_nlink != names[(info.st_dev, info.st_ino)]:
-                raise ImageError(f"the medium has a file {name!r} that is linked to something outside the medium")
+    def _put_in_place(
+        self, image: Image, tree: Path, files: t.Mapping[str, tuple[int, str]], current: t.Optional[Image]
+    ) -> None:
+        """Make a finished tree the image. The caller has the tree's lock: nobody is armed meanwhile."""
+        name = image.name
+        known = current is not None and (image.sha256, image.added_modules) == (current.sha256, current.added_modules)
+        if not known:
+            self._refuse_while_installing(name)  # once more: an import takes a while, and hosts were armed meanwhile
+        if self._undescribe(name) and not supports_skip(image.mboot_version):
+            # No loader may lead into a tree whose mboot would install on whoever is told to boot its disk.
+            self._add_loaders(Outcome(changed=False, msg=""))
+        self._intake.put_in_place(name, tree)
+        write_manifest(self._layout, name, files)
+        write_json(self._layout.description(name), image.to_record())
 
-    def _put_in_place(self, name: str, tree: Path) -> None:
-        final = self._layout.image_dir(name)
-        if final.is_symlink() or final.exists():
-            os.rename(final, self._layout.images_dir / f"{_DISCARDED}{name}")
-        os.rename(tree, final)
-        _sync_folder(self._layout.images_dir)
+    def _undescribe(self, name: str) -> bool:
+        description = self._layout.description(name)
+        try:
+            os.unlink(description)
+        except FileNotFoundError:
+            return False
+        sync_folder(description.parent)
+        return True
+
+    def _check_room(
+        self, source: Source, added: _Added, size: t.Optional[int] = None, files: t.Optional[int] = None
+    ) -> None:
+        if size is None and source.kind == "iso":
+            size, files = os.stat(source.path).st_size, 0
+        elif size is None:
+            sizes = [info.st_size for _name, info in walk(source.path)]
+            size, files = sum(sizes), 2 * len(sizes)
+        check_space(
+            self._layout.images_dir,
+            size=size + sum(module.size for _path, module in added),
+            files=(files or 0) + len(added),
+            what=source.path,
+            error=ImageError,
+        )
 
     # Removing.
 
@@ -248,41 +295,27 @@ class ImageStore:
         description = self._layout.description(name)
         if not (description.exists() or final.is_symlink() or final.exists()):
             return Outcome(False, f"There is no image {name}.")
-        users = self._users(name)
+        users = users_of(self._layout, name)
         if users:
+            armed = armed_with(self._layout, users)
             raise ImageError(
-                f"image {name} is used by {_some(users)}: give {'it' if len(users) == 1 else 'them'} another image or "
-                "retire them first"
+                f"image {name} is used by {_some(users)}{f', of which {_some(armed)} is armed' if armed else ''}: "
+                f"give {'it' if len(users) == 1 else 'them'} another image or retire them first"
             )
         before = _diff_text(current) or f"image {name} without a usable description\n"
         if self._check_mode:
             return Outcome(True, f"Image {name} would be removed.", None, before, "")
         # First nobody can be armed with it, then no loader leads into it, then it goes.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(description)
-        _sync_folder(description.parent)
+        self._undescribe(name)
         outcome = Outcome(True, f"Image {name} was removed.", None, before, "")
         self._add_loaders(outcome)
-        if final.is_symlink():
-            os.unlink(final)
-        elif final.exists():
-            os.rename(final, self._layout.images_dir / f"{_DISCARDED}{name}")
-        _sync_folder(self._layout.images_dir)
-        self._clean_up()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._layout.manifest(name))
+        self._intake.discard(name)
         return outcome
 
-    def _users(self, name: str) -> list[str]:
-        users = []
-        for path in sorted(self._layout.records_dir.glob("*.json")):
-            if path.name.startswith("."):
-                continue
-            record = read_json(path)
-            if record is not None and record.get("image") == name:
-                users.append(path.name[: -len(".json")])
-        return users
-
     def _refuse_while_installing(self, name: str) -> None:
-        armed = [host for host in self._users(name) if read_mode(self._layout, host) == INSTALL]
+        armed = armed_with(self._layout, users_of(self._layout, name))
         if armed:
             raise ImageError(
                 f"image {name} cannot be replaced while {_some(armed)} may be reading it: wait for the install, or "
@@ -308,244 +341,50 @@ class ImageStore:
             outcome.before += "".join(_change_text(change, change.before) for change in changes)
             outcome.after += "".join(_change_text(change, change.after) for change in changes)
 
-    # What is there.
-
-    def _current(self, name: str) -> tuple[t.Optional[Image], bool]:
-        """The image of that name, and whether its files are other than they were when it was imported."""
-        try:
-            image = load_image(self._layout, name)
-        except ImageError:
-            image = None
-        if image is None:
-            return None, False
-        found = _inventory(self._layout.image_dir(name))
-        return image, found is None or (len(found), sum(found.values())) != (image.files, image.bytes)
-
-    def _check_space(self, source: Source) -> None:
-        needed = _SPARE_BYTES
-        if source.kind == "iso":
-            needed += os.stat(source.path).st_size
-        else:
-            needed += sum(info.st_size for _name, info in _walk(source.path))
-        free = shutil.disk_usage(self._layout.images_dir).free
-        if free < needed:
-            raise ImageError(
-                f"importing {source.path} needs {needed // 2**20} MiB below {self._layout.images_dir} and "
-                f"{free // 2**20} MiB are free: make room first"
-            )
-
-    def _clean_up(self) -> None:
-        """Remove what this or an earlier, killed, run has left. The caller holds the lock of the images."""
-        for entry in os.listdir(self._layout.images_dir):
-            if entry.startswith((_PARTIAL, _DISCARDED)):
-                path = self._layout.images_dir / entry
-                name = entry[len(_DISCARDED) :] if entry.startswith(_DISCARDED) else ""
-                if name and self._layout.description(name).exists() and not self._layout.image_dir(name).exists():
-                    # Killed between the two renames of a replacement: the old tree still belongs to its description.
-                    os.rename(path, self._layout.image_dir(name))
-                elif path.is_dir() and not path.is_symlink():
-                    _remove_tree(path)
-                else:
-                    os.unlink(path)
-
-    # Locks. In check mode nothing is written, so nothing is locked: a lock file would be a write.
-
-    @contextlib.contextmanager
-    def _lock(self) -> t.Iterator[None]:
-        """One import at a time: the lock of the folder of images. It never keeps a publish waiting."""
-        folder = self._layout.images_dir
-        try:
-            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise ImageError(f"{folder} does not exist: run the role pxe_server on this machine first") from None
-        try:
-            if not self._check_mode:
-                _flock(fd, str(folder))
-                self._clean_up()
-            yield
-        finally:
-            os.close(fd)
-
     def _tree_lock(self) -> t.ContextManager[None]:
         return contextlib.nullcontext() if self._check_mode else tree_lock(self._layout)
 
 
-def _flock(fd: int, what: str, timeout: float = 1800.0) -> None:
-    deadline = time.monotonic() + timeout
-    while True:
+@dataclass(frozen=True)
+class _Wanted:
+    name: str
+    src: str
+    checksum: t.Optional[str]
+    replace_other: bool
+    linux: t.Optional[BiosLoader]
+    add_modules: t.Sequence[str]
+    verify: bool
+
+
+# A tree that is being made.
+
+
+def _add(tree: Path, added: _Added) -> None:
+    for path, module in added:
+        target = tree / module.name
+        if target.exists():
+            raise ImageError(
+                f"{path} in add_modules has the name of a file of the medium, {module.name}: give it another name"
+            )
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise ImageError(
-                    f"another import has held {what} for more than {timeout:g} s: wait for it to end"
-                ) from None
-            time.sleep(0.2)
+            taken = copy_file(path, target)
+        except FileNotFoundError:
+            taken = ""
+        if taken != module.sha256:
+            raise ImageError(f"{path} in add_modules changed or went while it was read: try again")
 
 
-# Sources.
-
-
-def _look_at(src: str) -> t.Optional[Source]:
-    """What lies at ``src``; ``None``: nothing. Raises :class:`ImageError` when it is no medium at all."""
-    if not src.startswith("/"):
-        raise ImageError(f"src must be an absolute path on the PXE server, not {src!r}")
-    try:
-        info = os.stat(src)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise ImageError(f"{src} cannot be read: {error.strerror}") from error
-    if stat.S_ISDIR(info.st_mode):
-        text = hashlib.sha256()
-        for name, entry in _walk(src):
-            text.update(f"{name}\0{entry.st_size}\0{entry.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        return Source(src, "folder", text.hexdigest())
-    if not stat.S_ISREG(info.st_mode):
-        raise ImageError(f"{src} is neither an ISO file nor a folder")
-    with open(src, "rb") as file:
-        file.seek(_ISO_MAGIC[0])
-        if file.read(len(_ISO_MAGIC[1])) != _ISO_MAGIC[1]:
-            raise ImageError(f"{src} is not an ISO file")
-    return Source(src, "iso", f"{info.st_size} bytes, changed {info.st_mtime_ns}")
-
-
-def _walk(top: str) -> t.Iterator[tuple[str, os.stat_result]]:
-    """Every entry but folders below a folder, in a fixed order, with its own ``lstat``; links are not followed."""
-
-    def fail(error: OSError) -> None:
-        raise ImageError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-    count = 0
-    for parent, folders, files in os.walk(top, onerror=fail):
-        folders.sort()
-        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        for name in sorted(files + links):
-            count += 1
-            if count > _MAX_ENTRIES:
-                raise ImageError(f"{top} has more than {_MAX_ENTRIES} files: it is no ESXi installer")
-            path = os.path.join(parent, name)
-            yield os.path.relpath(path, top), os.lstat(path)
-
-
-def _digest(source: Source) -> str:
-    """SHA-256 of an ISO file, or of a folder's names and contents as :func:`_digest_of` has it."""
-    if source.kind == "iso":
-        return _file_sum(source.path)
-    sums = {}
-    for name, info in _walk(source.path):
-        if not stat.S_ISREG(info.st_mode):
-            raise ImageError(f"{source.path} has an entry {name!r} that is no plain file")
-        canonical = "/".join(canonical_entry_name(part) for part in name.split("/"))
-        sums[canonical] = _file_sum(os.path.join(source.path, name))
-    return _digest_of(sums)
-
-
-def _digest_of(sums: t.Mapping[str, str]) -> str:
-    text = hashlib.sha256()
-    for name in sorted(sums):
-        text.update(f"{name}\0{sums[name]}\n".encode("ascii"))
-    return text.hexdigest()
-
-
-def _file_sum(path: str) -> str:
-    text = hashlib.sha256()
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb") as file:
-            for chunk in iter(lambda: file.read(_CHUNK), b""):
-                text.update(chunk)
-    except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}") from error
-    return text.hexdigest()
-
-
-def _check_sum(wanted: t.Optional[str], found: str, src: str) -> None:
-    if wanted is not None and wanted.lower() != found:
-        raise ImageError(
-            f"{src} has the SHA-256 sum {found}, not {wanted.lower()}: download it again, or correct checksum"
-        )
-
-
-class _Taker:
-    """Takes the files of an unpacked medium into a new tree, under their canonical names.
-
-    Whatever is no plain file or folder is refused, and so is a name that could lead anywhere else. A file with further
-    names is copied, not moved: bsdtar makes hard links of files that share their contents on the ISO.
-    """
-
-    def __init__(self, tree: Path, *, move: bool) -> None:
-        self._tree = tree
-        self._move = move
-        self._sums: dict[str, str] = {}
-        self._entries = 0
-
-    def take(self, top: Path) -> dict[str, str]:
-        """Returns the SHA-256 of each file that was copied, by its path in the new tree."""
-        self._take(top, "", 0)
-        return self._sums
-
-    def _take(self, folder: Path, below: str, depth: int) -> None:
-        if depth > _MAX_DEPTH:
-            raise ImageError(f"the medium has folders in folders at {below!r}, deeper than any ESXi installer")
-        seen: dict[str, str] = {}
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            raise ImageError(f"{folder} cannot be read: {error.strerror}") from error
-        for entry in entries:
-            self._entries += 1
-            if self._entries > _MAX_ENTRIES:
-                raise ImageError(f"the medium has more than {_MAX_ENTRIES} entries: it is no ESXi installer")
-            name = canonical_entry_name(entry.name)
-            if name in seen:
-                raise ImageError(
-                    f"the medium has both {seen[name]!r} and {entry.name!r}, which are one name in lower case"
-                )
-            seen[name] = entry.name
-            path = f"{below}{name}"
-            info = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(info.st_mode):
-                os.mkdir(self._tree / path)
-                self._take(Path(entry.path), path + "/", depth + 1)
-            elif not stat.S_ISREG(info.st_mode):
-                raise ImageError(f"the medium has {_kind(info.st_mode)} at {path!r}: only plain files are taken")
-            elif self._move and info.st_nlink == 1:
-                os.rename(entry.path, self._tree / path)
-            else:
-                self._sums[path] = _copy(entry.path, self._tree / path)
-
-
-def _kind(mode: int) -> str:
-    if stat.S_ISLNK(mode):
-        return "a symbolic link"
-    return "a device, pipe or socket"
-
-
-def _copy(source: str, target: Path) -> str:
-    text = hashlib.sha256()
-    try:
-        fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb") as reader, open(target, "xb") as writer:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise ImageError(f"{source} was a file a moment ago and is none now")
-            for chunk in iter(lambda: reader.read(_CHUNK), b""):
-                text.update(chunk)
-                writer.write(chunk)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise ImageError(f"the disk is full: {target} could not be written") from error
-        raise ImageError(f"{source} cannot be copied: {error.strerror}") from error
-    return text.hexdigest()
-
-
-def _configure(tree: Path, name: str) -> tuple[BootConfig, list[str]]:
+def _configure(tree: Path, name: str, added: t.Sequence[AddedModule]) -> tuple[BootConfig, list[str]]:
     """Read the medium's boot.cfg and put a form of it in its place that works over the network."""
     configs: list[BootConfig] = []
     for path in BOOT_CFG_PATHS:
         if (tree / path).is_file():
             with open(tree / path, "rb") as file:
-                config = parse_boot_cfg(file.read(_CHUNK))
+                config = parse_boot_cfg(file.read(BOOT_CFG_LIMIT + 1))
+            taken = {module.split(" ", 1)[0] for module in config.modules} & {module.name for module in added}
+            if taken:
+                raise ImageError(f"the medium's boot.cfg names {min(taken)} already, which add_modules is to add")
+            config = replace(config, modules=(*config.modules, *(module.name for module in added)))
             configs.append(config)
             (tree / path).unlink()
             (tree / path).write_text(render_boot_cfg(config, name), encoding="ascii")
@@ -554,65 +393,34 @@ def _configure(tree: Path, name: str) -> tuple[BootConfig, list[str]]:
     warnings = []
     if any((other.kernel, other.modules) != (configs[0].kernel, configs[0].modules) for other in configs[1:]):
         warnings.append(f"{BOOT_CFG_PATHS[0]} and {BOOT_CFG_PATHS[1]} of image {name} differ; the first one is used.")
+    if any(other.build != configs[0].build for other in configs[1:]):
+        # Both decide what is safe: where they disagree, the older one is believed.
+        oldest = min(configs, key=lambda config: tuple(int(part) for part in config.version.split(".")))
+        warnings.append(
+            f"The two boot.cfg of image {name} are of the builds {configs[0].build} and {configs[-1].build}; "
+            f"{oldest.build} is believed."
+        )
+        configs[0] = replace(configs[0], build=oldest.build, version=oldest.version)
     removed = [word for word in configs[0].dropped if word.lower() != "cdromboot"]
     if removed:
         warnings.append(
             f"The medium of image {name} has the kernel options {' '.join(removed)} built in; they are left out, "
             "because this collection gives every host a kickstart of its own."
         )
+    if added:
+        warnings.append(
+            f"The installer of image {name} loads {', '.join(module.name for module in added)} beside its own modules. "
+            "That does not install them: what a host is to keep comes from a depot, by a post action."
+        )
     return configs[0], warnings
 
 
-def _seal(tree: Path) -> dict[str, int]:
-    """Give everything its permissions, bring it to disk, and return the size of each file."""
-    sizes: dict[str, int] = {}
-    for parent, _folders, files in os.walk(tree, topdown=False):
-        for name in files:
-            path = os.path.join(parent, name)
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                os.fchmod(fd, 0o644)
-                os.fsync(fd)
-                sizes[os.path.relpath(path, tree)] = os.fstat(fd).st_size
-            finally:
-                os.close(fd)
-        os.chmod(parent, 0o755)
-        _sync_folder(Path(parent))
-    return sizes
-
-
-def _inventory(tree: Path) -> t.Optional[dict[str, int]]:
-    """Size of each file of an imported tree; ``None``: there is no such tree, or it holds more than plain files."""
-    if tree.is_symlink() or not tree.is_dir():
-        return None
-    sizes = {}
-    for name, info in _walk(str(tree)):
-        if not stat.S_ISREG(info.st_mode):
-            return None
-        sizes[name] = info.st_size
-    return sizes
-
-
-def _remove_tree(path: Path) -> None:
-    for attempt in range(100):
-        try:
-            shutil.rmtree(path)
-            return
-        except OSError as error:
-            # The bsdtar of a killed import may still be writing there; its folder is gone in a moment, and so is it.
-            if attempt == 99 or error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
-                raise
-            if not path.exists():
-                return
-            time.sleep(0.05)
-
-
-def _sync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _loader_of(tree: Path, version: str) -> tuple[str, t.Optional[str]]:
+    """What the medium's UEFI loader is believed to be, and a sentence where that is not what the medium says."""
+    path = tree / UEFI_LOADER_PATH
+    if not path.is_file() or not stat.S_ISREG(path.lstat().st_mode):
+        return version, None
+    return believed(version, path.read_bytes())
 
 
 # Texts.

@@ -4,9 +4,7 @@
 
 """Private to the collection pxemanager.esxi: what is known of an imported installer image.
 
-Nothing here writes a file. The rules of ``boot.cfg`` are those of mboot's own parser (public source, vmware/esx-boot:
-``bootlib/parse.c`` and ``mboot/config.c``); where mboot shrugs at a slip, an import refuses, because the administrator
-is still there to read the sentence and the machine in the rack is not.
+Nothing here writes a file.
 """
 
 from __future__ import annotations
@@ -16,82 +14,41 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._bootcfg import (
+    BootConfig,
+    ImageError,
+    is_plain_path,
+    module_name,
+)
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout, LayoutError, check_image_name
 
 __all__ = [
-    "BOOT_CFG_PATHS",
     "SKIP_SINCE",
+    "UEFI_LOADER_PATH",
+    "AddedModule",
     "BiosLoader",
-    "BootConfig",
     "Image",
     "ImageError",
     "Source",
     "UefiLoader",
-    "canonical_entry_name",
     "describe_image",
     "load_image",
     "load_images",
     "loader_links",
     "mboot_supplier",
-    "parse_boot_cfg",
-    "render_boot_cfg",
     "supports_skip",
     "version_key",
 ]
 
 SCHEMA = 1
 
-#: Where an installer medium keeps its boot.cfg: for BIOS, then for UEFI.
-BOOT_CFG_PATHS = ("boot.cfg", "efi/boot/boot.cfg")
+#: Where an installer medium keeps its boot loader for UEFI.
+UEFI_LOADER_PATH = "efi/boot/bootx64.efi"
 
 #: The first mboot that knows ``skip=1``. An older one ignores the key and starts the installer.
 SKIP_SINCE = (8, 0, 1)
 
-# A real one has some 5 KB; a file much larger is no boot.cfg, and it is read whole.
-_BOOT_CFG_LIMIT = 256 * 1024
-
-# A file that boot.cfg may name; no space, because mboot ends a name there.
-_ENTRY = re.compile(r"[a-z0-9_][a-z0-9._+~-]*\Z")
-# Anything else on a medium: vendors add folders of their own. No quotes, no backslash, nothing that hides a file.
-_FILE_NAME = re.compile(r"[a-z0-9_$#@(][ !#-&(-.0-\[\]-_a-~]*\Z")
-# mboot asks for such a folder beside itself before it looks anywhere else.
-_MAC_FOLDER = re.compile(r"01(?:-[0-9a-f]{2}){6}\Z")
-_BUILD = re.compile(r"(?P<version>[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4})(?:-[0-9A-Za-z._-]+)?\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_PRINTABLE = re.compile(r"[\x20-\x7e]*\Z")
-_ISO_VERSION = re.compile(r";[0-9]{1,5}\Z")
-
-# Keys that mboot reads as whole numbers: anything else after them is a fatal error on the machine.
-_INTEGER_KEYS = frozenset(
-    ("nobootif", "timeout", "noquirks", "norts", "runtimewd", "tftpblksize", "runtimewdtimeout", "skip", "errtimeout")
-)
-
-# Kernel options of the medium that would fight with a network installation: where the installer comes from, and a
-# kickstart that somebody baked into a custom ISO.
-_DROPPED_OPTIONS = re.compile(r"(?:cdromboot\Z|ks=|bootif=|ksdevice=)", re.IGNORECASE)
-
-
-class ImageError(EsxiPxeError):
-    """A medium, a description or a name that cannot be used; the message is one sentence for the administrator."""
-
-
-@dataclass(frozen=True)
-class BootConfig:
-    """What an installer's own boot.cfg says.
-
-    ``kernel`` and the names in ``modules`` have lost their leading slashes and are in lower case, as the files of an
-    import are; ``modules`` keeps the medium's order, each item being ``name`` or ``name options``. ``dropped`` holds
-    the words taken out of ``kernelopt``.
-    """
-
-    kernel: str
-    modules: tuple[str, ...]
-    kernelopt: str
-    title: str
-    build: str
-    version: str
-    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +99,22 @@ class Source:
 
 
 @dataclass(frozen=True)
+class AddedModule:
+    """A file that the administrator has added to the modules of a medium; only the installer loads it."""
+
+    name: str
+    sha256: str
+    size: int
+
+    def to_record(self) -> dict[str, t.Any]:
+        return {"name": self.name, "sha256": self.sha256, "size": self.size}
+
+    @classmethod
+    def from_record(cls, record: t.Any) -> AddedModule:
+        return cls(name=module_name(_text(record["name"])), sha256=_text(record["sha256"]), size=int(record["size"]))
+
+
+@dataclass(frozen=True)
 class Image:
     """An imported installer: the contents of ``images/<image>.json`` in the state folder.
 
@@ -164,6 +137,7 @@ class Image:
     imported: str
     files: int
     bytes: int
+    added_modules: tuple[AddedModule, ...] = ()
 
     def to_record(self) -> dict[str, t.Any]:
         """The JSON-able form that is stored."""
@@ -186,6 +160,7 @@ class Image:
             "imported": self.imported,
             "files": self.files,
             "bytes": self.bytes,
+            "added_modules": [module.to_record() for module in self.added_modules],
         }
 
     @classmethod
@@ -223,6 +198,8 @@ class Image:
                 imported=_text(record["imported"]),
                 files=int(record["files"]),
                 bytes=int(record["bytes"]),
+                # Images that were imported before there was such a thing have none.
+                added_modules=tuple(AddedModule.from_record(item) for item in record.get("added_modules", ())),
             )
         except ImageError:
             raise
@@ -238,25 +215,13 @@ def _text(value: t.Any) -> str:
 
 def _path(path: str) -> str:
     """A file inside the image's folder: links of the boot tree lead to it."""
-    if not all(_FILE_NAME.match(part) and ".." not in part and " " not in part for part in path.split("/")):
+    if not is_plain_path(path):
         raise ImageError(f"its loader {path!r} cannot be a file inside the image")
     return path
 
 
 def _texts(record: t.Any) -> dict[str, str]:
     return {_text(key): _text(value) for key, value in record.items()}
-
-
-def canonical_entry_name(name: str) -> str:
-    """The name that one file or folder of a medium gets in the boot tree.
-
-    ISO9660 without extensions has upper-case names, ``;1`` at the end and a dot after names without extension, while
-    boot.cfg says ``/b.b00``. Raises :class:`ImageError` for a name that no installer medium has.
-    """
-    plain = _ISO_VERSION.sub("", name).rstrip(".").lower()
-    if not _FILE_NAME.match(plain) or ".." in plain or _MAC_FOLDER.match(plain):
-        raise ImageError(f"the medium has an entry named {name!r}, which no ESXi installer has")
-    return plain
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -301,89 +266,6 @@ def loader_links(supplier: t.Optional[Image]) -> dict[str, t.Optional[str]]:
     }
 
 
-def _lines(data: bytes) -> t.Iterator[tuple[int, str]]:
-    for number, raw in enumerate(data.split(b"\n"), 1):
-        try:
-            line = raw.decode("ascii")
-        except UnicodeDecodeError:
-            raise ImageError(f"boot.cfg has a character outside ASCII in line {number}") from None
-        line = " ".join(line.split())
-        if not _PRINTABLE.match(line):
-            raise ImageError(f"boot.cfg has a control character in line {number}")
-        yield number, line
-
-
-def _file_name(what: str, text: str) -> str:
-    name = text.lstrip("/").lower()
-    parts = name.split("/")
-    if not name or not all(_ENTRY.match(part) and ".." not in part for part in parts):
-        raise ImageError(f"boot.cfg names {what} {text!r}, which is no file of an installer medium")
-    return name
-
-
-def parse_boot_cfg(data: bytes) -> BootConfig:
-    """Read the boot.cfg of an installer medium; raises :class:`ImageError` with the reason when it is none."""
-    if len(data) > _BOOT_CFG_LIMIT:
-        raise ImageError(f"boot.cfg has {len(data)} bytes, which no installer's has")
-    values: dict[str, str] = {}
-    for number, line in _lines(data):
-        if not line or line.startswith("#"):
-            continue
-        key, separator, value = line.partition("=")
-        if not separator or not key:
-            raise ImageError(f"boot.cfg line {number} is not key=value: {line[:80]!r}")
-        if key.endswith(" "):
-            raise ImageError(f"boot.cfg line {number} has a space before its '=', and mboot overlooks such a line")
-        value = value.strip()
-        key = key.lower()
-        if key in _INTEGER_KEYS and value and not value.isdigit():
-            raise ImageError(f"boot.cfg line {number} wants a whole number after {key}=, not {value!r}")
-        values[key] = value
-
-    if not values.get("kernel"):
-        raise ImageError("boot.cfg names no kernel")
-    modules: list[str] = []
-    for item in values.get("modules", "").split("---"):
-        name, _space, options = item.strip().partition(" ")
-        if name:
-            modules.append(" ".join((_file_name("the module", name), options.strip())).strip())
-    if not modules:
-        raise ImageError("boot.cfg names no modules")
-    build = values.get("build", "")
-    found = _BUILD.match(build)
-    if found is None:
-        raise ImageError(f"boot.cfg does not say of which build it is (build={build!r})")
-    words = values.get("kernelopt", "").split(" ")
-    dropped = tuple(word for word in words if _DROPPED_OPTIONS.match(word))
-    return BootConfig(
-        kernel=_file_name("the kernel", values["kernel"]),
-        modules=tuple(modules),
-        kernelopt=" ".join(word for word in words if word and word not in dropped),
-        title=values.get("title", ""),
-        build=build,
-        version=found.group("version"),
-        dropped=dropped,
-    )
-
-
-def render_boot_cfg(config: BootConfig, name: str) -> str:
-    """The image's own boot.cfg as it lies in the boot tree: an absolute prefix, and names that honour it.
-
-    No host is pointed at this file; it is there for whoever starts the installer by hand over the network.
-    """
-    lines = [
-        f"title={config.title}",
-        "timeout=5",
-        f"prefix=/images/{name}/",
-        f"kernel={config.kernel}",
-        f"kernelopt={config.kernelopt}",
-        "modules={}".format(" --- ".join(config.modules)),
-        f"build={config.build}",
-        "updated=0",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def describe_image(
     name: str,
     config: BootConfig,
@@ -393,12 +275,17 @@ def describe_image(
     source: Source,
     imported: str,
     linux: t.Optional[BiosLoader] = None,
+    mboot_version: t.Optional[str] = None,
+    added: t.Sequence[AddedModule] = (),
 ) -> Image:
     """Join what the medium says and what it holds to an :class:`Image`.
 
     ``files`` maps each file's path in the tree (lower case, ``/`` between parts) to its size in bytes. ``linux`` is the
-    BIOS loader of a stand-in medium. Raises :class:`ImageError` when boot.cfg names a file that is not there, which is
-    how a truncated medium shows, or when nothing on it can start a machine, and LayoutError for the name.
+    BIOS loader of a stand-in medium, ``mboot_version`` what its UEFI loader was found to be (default: of the medium's
+    version), ``added`` what was added to its modules (``config`` names them already).
+
+    Raises :class:`ImageError` when boot.cfg names a file that is not there, which is how a truncated medium shows, or
+    when nothing on it can start a machine, and LayoutError for the name.
     """
     if not _SHA256.match(sha256):
         raise ImageError(f"{sha256!r} is no SHA-256 sum in hexadecimal")
@@ -419,9 +306,9 @@ def describe_image(
     elif "mboot.c32" in files:
         bios = BiosLoader(kind="mboot.c32", path="mboot.c32")
     uefi: t.Optional[UefiLoader] = None
-    if "efi/boot/bootx64.efi" in files:
+    if UEFI_LOADER_PATH in files:
         crypto = "efi/boot/crypto64.efi"
-        uefi = UefiLoader(path="efi/boot/bootx64.efi", crypto=crypto if crypto in files else None)
+        uefi = UefiLoader(path=UEFI_LOADER_PATH, crypto=crypto if crypto in files else None)
     if bios is None and uefi is None:
         raise ImageError("the medium has neither mboot.c32 nor efi/boot/bootx64.efi: no machine can boot it")
     return Image(
@@ -432,7 +319,7 @@ def describe_image(
         modules=config.modules,
         kernelopt=config.kernelopt,
         title=config.title,
-        mboot_version=config.version,
+        mboot_version=mboot_version or config.version,
         bios=bios,
         uefi=uefi,
         sha256=sha256,
@@ -440,6 +327,7 @@ def describe_image(
         imported=imported,
         files=len(files),
         bytes=sum(files.values()),
+        added_modules=tuple(added),
     )
 
 

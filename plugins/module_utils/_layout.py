@@ -30,6 +30,7 @@ __all__ = (
     "HostPaths",
     "Layout",
     "LayoutError",
+    "check_depot_name",
     "check_image_name",
     "check_mac",
     "check_mode",
@@ -80,6 +81,19 @@ def check_image_name(image: str) -> str:
     return image
 
 
+def check_depot_name(depot: str) -> str:
+    """Return a depot's name if it can be a folder and stand in a URL.
+
+    :raises LayoutError: it cannot.
+    """
+    if len(depot) > _IMAGE_LENGTH or not _IMAGE.fullmatch(depot) or ".." in depot:
+        raise LayoutError(
+            f"{depot!r} cannot be the name of a depot: it needs letters, digits and . _ + - between them, "
+            f"at most {_IMAGE_LENGTH} characters"
+        )
+    return depot
+
+
 def check_mac(mac: str) -> str:
     """Return a MAC address if it is in the canonical form `aa:bb:cc:dd:ee:ff`.
 
@@ -125,11 +139,13 @@ class Layout:
     :ivar boot_root: TFTP root, also served over HTTP.
     :ivar state_root: what only the modules and the pbconnect service read.
     :ivar reservations_dir: dnsmasq's `dhcp-hostsdir`.
+    :ivar depots_dir: holds a folder for each depot; served over HTTP, not over TFTP.
     """
 
     boot_root: pathlib.Path
     state_root: pathlib.Path
     reservations_dir: pathlib.Path
+    depots_dir: pathlib.Path = pathlib.Path("/srv/esxi-pxe/depots")
 
     @classmethod
     def of(cls, config: ServerConfig) -> Layout:
@@ -138,6 +154,7 @@ class Layout:
             boot_root=pathlib.Path(config.boot_root),
             state_root=pathlib.Path(config.state_root),
             reservations_dir=pathlib.Path(config.dhcp.hosts_dir),
+            depots_dir=pathlib.Path(config.depot_root),
         )
 
     # The boot tree.
@@ -218,6 +235,23 @@ class Layout:
     def description(self, image: str) -> pathlib.Path:
         """Description of an imported image (0644)."""
         return self.descriptions_dir / f"{check_image_name(image)}.json"
+
+    def manifest(self, image: str) -> pathlib.Path:
+        """Size and SHA-256 of each file of an imported image (0644)."""
+        return self.state_root / "manifests" / f"{check_image_name(image)}.json"
+
+    def depot_dir(self, depot: str) -> pathlib.Path:
+        """A depot's files."""
+        return self.depots_dir / check_depot_name(depot)
+
+    @property
+    def depot_descriptions_dir(self) -> pathlib.Path:
+        """Holds the description of each imported depot."""
+        return self.state_root / "depots"
+
+    def depot_description(self, depot: str) -> pathlib.Path:
+        """Description of an imported depot (0644)."""
+        return self.depot_descriptions_dir / f"{check_depot_name(depot)}.json"
 
     def reservation(self, name: str) -> pathlib.Path:
         """DHCP reservation of a host (0644)."""

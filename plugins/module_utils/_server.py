@@ -63,6 +63,7 @@ class ServerConfig:
     :ivar http_port: port of nginx; 80, because ESXi's httpClient firewall ruleset opens 80 and 443 only.
     :ivar boot_root: TFTP root, also served over HTTP; absolute.
     :ivar state_root: status files, records, kickstarts; absolute.
+    :ivar depot_root: depots of drivers and patches, served over HTTP alone below `/depots/`; absolute.
     :ivar group: group of the pbconnect service.
     :ivar bios_localboot: value of PXELINUX's `LOCALBOOT`: 0 (normal) or -1 (report a failure to the BIOS).
     :ivar arming_ttl: seconds after which an arming expires.
@@ -74,6 +75,7 @@ class ServerConfig:
     http_port: int = 80
     boot_root: str = "/srv/esxi-pxe/boot"
     state_root: str = "/var/lib/esxi-pxe"
+    depot_root: str = "/srv/esxi-pxe/depots"
     group: str = "esxi-pxe"
     dhcp: Dhcp = Dhcp()
     bios_localboot: int = 0
@@ -109,6 +111,10 @@ class ServerConfig:
         """URL of an image's folder, with a slash at its end."""
         return f"{self.base_url}/images/{image}/"
 
+    def depot_url(self, depot: str) -> str:
+        """URL of a depot's folder, with a slash at its end: what `esxcli software ... -d` is given."""
+        return f"{self.base_url}/depots/{depot}/"
+
     def to_json(self) -> dict[str, t.Any]:
         """The settings as they are stored."""
         value = dataclasses.asdict(self)
@@ -139,6 +145,7 @@ class ServerConfig:
             http_port=top.integer("http_port", cls.http_port, 1, 65535),
             boot_root=top.folder("boot_root", cls.boot_root),
             state_root=top.folder("state_root", cls.state_root),
+            depot_root=top.folder("depot_root", cls.depot_root),
             group=top.text("group", cls.group),
             dhcp=Dhcp(
                 mode=dhcp.choice("mode", default.mode, DHCP_MODES),

@@ -16,7 +16,10 @@ description:
     removes what it left.
   - The medium's C(boot.cfg) is checked and put into the form that works over the network. The order of its modules is
     kept.
+  - Room for it, bytes and inodes, is checked before. A disk that fills up all the same leaves nothing behind.
   - Afterwards C(mboot.efi) and C(crypto64.efi), the boot loaders of all UEFI machines, come from the newest image.
+    What an image's own loader is able to do is read from its program, and the lower of that and of the medium's version
+    is believed, because a custom medium may carry another loader.
     Images of ESXi before 8.0.1 never supply them, because their loader cannot leave a machine to its disk. The boot
     files for machines that nobody defined (local boot) are put in place, too.
   - This module runs on the PXE server.
@@ -75,6 +78,25 @@ options:
         because their boot files name the files of the old one.
     type: bool
     default: false
+  add_modules:
+    description:
+      - Files on the PXE server that the installer is to load beside the modules of the medium, after them and in this
+        order, for example the driver of a network card that the medium does not know. Absolute paths.
+      - This is for the installer alone. It does not put a driver on the installed host. Use
+        M(pxemanager.esxi.esxi_depot) and a post action for that, or a medium that a vendor or C(ImageBuilder) has made.
+      - A file is a module as C(boot.cfg) names them (C(.v00), C(.tgz), C(.gz)), not a VIB. With Secure Boot the
+        installer accepts none that is not signed by VMware.
+      - A name that the medium has already is refused.
+    type: list
+    elements: path
+    default: []
+  verify:
+    description:
+      - Whether to read every file of an image that is there and compare its SHA-256 with that of the import. What is
+        damaged is imported again.
+      - Without it, names and sizes are compared.
+    type: bool
+    default: false
   linux_loader:
     description:
       - How BIOS machines start a stand-in medium that brings a Linux kernel in place of C(mboot.c32). No ESXi medium
@@ -102,6 +124,8 @@ options:
     type: path
     default: /etc/esxi-pxe/server.json
 seealso:
+  - module: pxemanager.esxi.esxi_image_info
+  - module: pxemanager.esxi.esxi_depot
   - module: pxemanager.esxi.esxi_pxe_host
 """
 
@@ -111,6 +135,21 @@ EXAMPLES = r"""
     name: esxi-8.0.3
     src: /srv/iso/VMware-VMvisor-Installer-8.0U3-24022510.x86_64.iso
     checksum: sha256:8bd9b66a1d0e9ca9d47a2e2a2a2ed1a9a1d6e1f46b0a3b0f9b7f1c0e2d3c4b5a
+  delegate_to: pxe01.example.com
+
+- name: Import it with the driver of a disk controller that the installer does not know
+  pxemanager.esxi.esxi_image:
+    name: esxi-8.0.3-raid
+    src: /srv/iso/VMware-VMvisor-Installer-8.0U3-24022510.x86_64.iso
+    add_modules:
+      - /srv/drivers/raidctl.v00
+  delegate_to: pxe01.example.com
+
+- name: Read every file of the image and import again what is damaged
+  pxemanager.esxi.esxi_image:
+    name: esxi-8.0.3
+    src: /srv/iso/VMware-VMvisor-Installer-8.0U3-24022510.x86_64.iso
+    verify: true
   delegate_to: pxe01.example.com
 
 - name: Remove an image that no host uses any more
@@ -157,7 +196,7 @@ image:
       type: str
       sample: Loading ESXi installer
     mboot_version:
-      description: Version of the image's boot loader.
+      description: What the image's boot loader for UEFI is believed to be, at most the version of the medium.
       type: str
       sample: 8.0.3
     loaders:
@@ -179,6 +218,10 @@ image:
     bytes:
       description: Size of all files together.
       type: int
+    added_modules:
+      description: What O(add_modules) has added, with C(name), C(sha256) and C(size).
+      type: list
+      elements: dict
 msg:
   description: What was done, in one sentence.
   returned: always
@@ -219,6 +262,8 @@ def act(module: AnsibleModule) -> Outcome:
         checksum=checksum.lower().removeprefix("sha256:") if checksum else None,
         replace_other=params["replace"],
         linux=BiosLoader(kind="linux", **loader) if loader else None,
+        add_modules=params["add_modules"],
+        verify=params["verify"],
     )
 
 
@@ -230,6 +275,8 @@ def main() -> None:
             "src": {"type": "path"},
             "checksum": {"type": "str"},
             "replace": {"type": "bool", "default": False},
+            "add_modules": {"type": "list", "elements": "path", "default": []},
+            "verify": {"type": "bool", "default": False},
             "linux_loader": {
                 "type": "dict",
                 "options": {

@@ -383,7 +383,7 @@ static VOID parse_line(Config *config, CONST CHAR8 *line, UINTN count) {
     else if (is_key(line, key, (CHAR8 *)"modules")) {
         config->modules = AllocatePool(size + 1);
         store(config->modules, size + 1, value, size);
-    } else if (is_key(line, key, (CHAR8 *)"skip") && KNOWS_SKIP)
+    } else if (KNOWS_SKIP && is_key(line, key, (CHAR8 *)"skip"))
         config->skip = size == 1 && value[0] == '1';
 }
 

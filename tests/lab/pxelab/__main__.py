@@ -28,6 +28,7 @@ A site in a box: PXE server, vCenter and stand-in machines in network namespaces
   firmware real firmware: BIOS and UEFI machines from blank disks to vCenter, rebooted, reinstalled
   flaps    real firmware: power lost at the worst moments, pbconnect silent for a while
   faults   hosts that fail, each in its own way, beside good ones
+  images   images and depots: imported, booted from, kept while they are used, damaged, mended, removed
   kill     the same job with ansible-playbook and pbconnect killed in between
   up       start the lab and leave it running until Ctrl-C (or 'down' from elsewhere)
   down     stop the lab of this checkout, or clean up after a killed one
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("flaps")
     commands.add_parser("upgrade")
     commands.add_parser("faults")
+    commands.add_parser("images")
     kill = commands.add_parser("kill")
     kill.add_argument("--hosts", type=int, default=hosts)
     kill.add_argument("--kills", type=int, default=4, help="how often ansible-playbook is killed (default 4)")
@@ -137,7 +139,7 @@ def _run(options: argparse.Namespace) -> int:
 
         _say(supervisor.press(options.action, options.names))
         return 0
-    from . import demo, faults, flaps, kills, lab, report
+    from . import demo, faults, flaps, images, kills, lab, report
 
     if options.command == "down":
         lab.down(_say)
@@ -158,6 +160,8 @@ def _run(options: argparse.Namespace) -> int:
             return _verdict(demo.run_upgrade(one))
         if options.command == "faults":
             return _verdict(faults.run(one))
+        if options.command == "images":
+            return _verdict(images.run(one))
         if options.command == "kill":
             return _verdict(kills.run(one, options.hosts, options.kills, options.seed))
         code = _verdict(demo.run(one, options.hosts, dhcp=options.dhcp))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -18,8 +19,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import net, paths, procs, vcenter
+from .errors import LabError
 
 COLLECTION = "pxemanager.esxi"
 #: Sockets of SSH connections. Their paths must fit in 108 bytes, which those of a checkout may not.
@@ -150,6 +153,28 @@ ssh_args = -C -o ControlMaster=auto -o ControlPersist=60s
             self._running = None
         text = "".join(lines)
         return Result(code, _COLOUR.sub("", text), time.monotonic() - started, read_recap(text))
+
+    def module(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Run one module of the collection on the PXE server; returns its result, failed or not."""
+        program = self._program.with_name("ansible")
+        argv = ["nsenter", f"--net=/run/netns/{net.CENTRE}", "--", str(program), "pxe_servers", "--one-line"]
+        argv += ["-m", f"{COLLECTION}.{name}", "-a", json.dumps(arguments)]
+        environment = {**self.environment(), "ANSIBLE_NOCOLOR": "1"}
+        environment.pop("ANSIBLE_FORCE_COLOR", None)
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=paths.RUN,
+            timeout=300,
+            check=False,
+        )
+        found = re.search(r"=> (\{.*\})", done.stdout)
+        if found is None:
+            raise LabError(f"{name} said nothing of use: {done.stdout} {done.stderr}")
+        return dict(json.loads(found.group(1)))
 
     def close(self) -> None:
         """End a playbook that still runs, and the SSH connections that Ansible left open."""

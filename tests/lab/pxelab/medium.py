@@ -48,6 +48,14 @@ _LAST_MODULES = ("imgdb.tgz", "basemisc.tgz", "esxiodpt.tgz", "imgpayld.tgz")
 # Real media carry one date for all files; a fixed one makes the ISO the same byte for byte every time.
 _EPOCH = 1_700_000_000
 
+# The keys of boot.cfg that an mboot knows stand in its program; from which version on it has them.
+_LOADER_KEYS = (
+    ((6, 7, 0), "kernel kernelopt modules title prefix nobootif timeout noquirks norts"),
+    ((7, 0, 2), "crypto"),
+    ((8, 0, 0), "runtimewd tftpblksize acpitables runtimewdtimeout"),
+    ((8, 0, 1), "skip errtimeout"),
+)
+
 _LOADER_LINE = re.compile(rb"^MZ pxelab stand-in of (?P<what>[a-z0-9.]+) from ESXi (?P<version>[0-9.]+) ")
 
 _KERNEL_LINE = re.compile(rb"^pxelab stand-in of a kernel from ESXi (?P<version>[0-9.]+) ")
@@ -106,7 +114,18 @@ def _filler(seed: str, size: int) -> bytes:
 
 
 def _loader(what: str, version: str, size: int) -> bytes:
-    head = f"MZ pxelab stand-in of {what} from ESXi {version} \n".encode("ascii")
+    head = f"MZ pxelab stand-in of {what} from ESXi {version} \n"
+    if what in ("bootx64.efi", "mboot.c32"):
+        head += "".join(f"{key}\0" for key in _loader_keys(version))
+    return _padded(head.encode("ascii"), what, version, size)
+
+
+def _loader_keys(version: str) -> list[str]:
+    number = tuple(int(part) for part in version.split("."))
+    return [key for since, keys in _LOADER_KEYS if number >= since for key in keys.split()]
+
+
+def _padded(head: bytes, what: str, version: str, size: int) -> bytes:
     return head + _filler(f"{what} {version}", max(0, size - len(head)))
 
 
@@ -124,11 +143,14 @@ def make_tree(
     module_size: int = 16384,
     uefi: bool = True,
     bios: bool = True,
+    loader: Optional[str] = None,
 ) -> Path:
     """Write a medium's files into the folder ``out`` (made anew) and return it.
 
-    ``modules`` is the number of modules beside the kernel, ``module_size`` the size of each in bytes.
+    ``modules`` is the number of modules beside the kernel, ``module_size`` the size of each in bytes, ``loader`` the
+    version of its boot loaders where that is not the medium's.
     """
+    loader = loader or version
     wanted_build = build or build_of(version)
     names = module_names(modules)
     config = boot_cfg(build=wanted_build, modules=names).encode("ascii")
@@ -136,13 +158,13 @@ def make_tree(
     for name in names:
         files[name] = _filler(f"{name} {wanted_build}", module_size)
     if bios:
-        files["mboot.c32"] = _loader("mboot.c32", version, 4096)
+        files["mboot.c32"] = _loader("mboot.c32", loader, 4096)
         files["menu.c32"] = _loader("menu.c32", version, 2048)
         files["isolinux.bin"] = _loader("isolinux.bin", version, 4096)
         files["isolinux.cfg"] = b"DEFAULT menu.c32\nLABEL install\n  KERNEL mboot.c32\n  APPEND -c boot.cfg\n"
     if uefi:
         files["efi/boot/boot.cfg"] = config
-        files["efi/boot/bootx64.efi"] = _loader("bootx64.efi", version, 8192)
+        files["efi/boot/bootx64.efi"] = _loader("bootx64.efi", loader, 8192)
         if tuple(int(part) for part in version.split(".")) >= (7, 0, 2):
             files["efi/boot/crypto64.efi"] = _loader("crypto64.efi", version, 4096)
     files["upgrade/metadata.xml"] = b"<metadata/>\n"

@@ -22,12 +22,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils import _store
+from ansible_collections.pxemanager.esxi.plugins.module_utils._bootcfg import (
+    ImageError,
+    parse_boot_cfg,
+)
 from ansible_collections.pxemanager.esxi.plugins.module_utils._images import (
     BiosLoader,
-    ImageError,
     Source,
     describe_image,
-    parse_boot_cfg,
 )
 from ansible_collections.pxemanager.esxi.tests.support import boot_walk
 from ansible_collections.pxemanager.esxi.tests.support.boot_rules import (

@@ -360,6 +360,24 @@ def test_readers_are_checked(name, password_hash, good):
     assert all(found) is good
 
 
+@pytest.mark.parametrize(
+    ("folder", "good"),
+    [("/srv/esxi-pxe/depots", True), ("/srv/esxi-pxe/boot-depots", True), ("/srv/esxi-pxe/boot/depots", False)]
+    + [("/srv/esxi-pxe/boot", False)],
+)
+def test_depots_are_not_below_the_root_of_tftp(folder, good):
+    task = tasks_of("main.yml")["Check where depots are kept"]
+    rendered = Rendered(pxe_server_depot_root=folder)
+    assert rendered.value("{{ " + task["ansible.builtin.assert"]["that"] + " }}") is good
+
+
+def test_settings_say_where_depots_are():
+    rendered = Rendered(pxe_server_depot_root="/data/depots")
+    assert rendered.value("{{ __pxe_server_config }}")["depot_root"] == "/data/depots"
+    assert "alias /data/depots/;" in rendered.file("nginx.conf.j2")
+    assert "/data/depots" in rendered.value("{{ __pxe_server_public_folders }}")
+
+
 def test_every_folder_of_the_service_belongs_to_its_group():
     modes = {}
     for line in lines(Rendered().file("tmpfiles.conf.j2")):
@@ -373,6 +391,8 @@ def test_every_folder_of_the_service_belongs_to_its_group():
         assert modes[f"{state}/{name}"][0][-1] == "0", "keys, definitions and kickstarts are not for everybody"
     assert modes[f"{state}/dhcp-hosts"] == ("0755", "root"), "dnsmasq reads it under its own user"
     assert modes[f"{boot}/hosts"] == ("0755", "root")
+    for name in (f"{state}/manifests", f"{state}/depots", "/srv/esxi-pxe/depots"):
+        assert modes[name] == ("0755", "root")
     # A parent must be described before what is in it.
     for number, path in enumerate(modes):
         parent = os.path.dirname(path)

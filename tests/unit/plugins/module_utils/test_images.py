@@ -11,19 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.pxemanager.esxi.plugins.module_utils._bootcfg import (
+    ImageError,
+    canonical_entry_name,
+    parse_boot_cfg,
+    render_boot_cfg,
+)
 from ansible_collections.pxemanager.esxi.plugins.module_utils._images import (
     BiosLoader,
     Image,
-    ImageError,
     Source,
-    canonical_entry_name,
     describe_image,
     load_image,
     load_images,
     loader_links,
     mboot_supplier,
-    parse_boot_cfg,
-    render_boot_cfg,
     supports_skip,
     version_key,
 )
@@ -275,6 +277,7 @@ def test_an_image_is_described_by_what_the_medium_says_and_holds():
         "imported": "2026-11-22T20:00:00Z",
         "files": 10,
         "bytes": 346,
+        "added_modules": [],
     }
     assert Image.from_record(json.loads(json.dumps(described.to_record()))) == described
 

@@ -107,3 +107,7 @@ def test_loading(tmp_path):
     assert load(str(path)).address == "192.168.77.10"
     with pytest.raises(ConfigError, match="cannot be read"):
         load(str(tmp_path))
+
+
+def test_a_depot_has_a_url_of_its_own():
+    assert default_config("192.0.2.1").depot_url("nic-drivers") == "http://192.0.2.1/depots/nic-drivers/"

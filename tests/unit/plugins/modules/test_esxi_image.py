@@ -118,7 +118,7 @@ def test_a_checksum_may_have_its_algorithm_before_it(call, tmp_path, prefix, mon
     iso.write_bytes(ISO)
     right, wrong = hashlib.sha256(ISO).hexdigest(), "0" * 64
     assert f"not {wrong}" in call(name="x", src=str(iso), checksum=prefix + wrong)["msg"]
-    assert "cannot unpack" in call(name="x", src=str(iso), checksum=prefix + right)["msg"]
+    assert "cannot read" in call(name="x", src=str(iso), checksum=prefix + right)["msg"]
 
 
 def test_a_server_without_bsdtar_is_told_what_to_do(call, tmp_path, monkeypatch):
@@ -159,7 +159,8 @@ def test_a_disk_that_cannot_be_written_is_a_failure_and_no_traceback(call, mediu
     monkeypatch.setattr("os.fsync", full)
     result = call(name="x", src=str(medium))
     assert result["failed"]
-    assert "No space left on device" in result["msg"]
+    assert "The disk filled up" in result["msg"]
+    assert result["msg"].endswith("make room and try again.")
 
 
 def test_the_linux_loader_is_passed_on(call, medium):
