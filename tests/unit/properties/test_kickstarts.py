@@ -790,6 +790,13 @@ class Machine:
             ("/tmp/esxi-pxe", f"{self.root}/own"),
             ("/etc/vmware/ssl/rui.crt", f"{self.root}/rui.crt"),
             ("/sbin/auto-backup.sh", f"{self.root}/none"),
+            ("/etc/esxi-pxe", f"{self.root}/kept"),
+            ("/etc/rc.local.d", f"{self.root}/kept"),
+            ("/etc/ssh/", f"{self.root}/kept/ssh/"),
+            ("/var/run/", f"{self.root}/run/"),
+            ("/vmfs", f"{self.root}/vmfs"),
+            ("/sbin/reboot", f"{self.root}/none"),
+            ("/bin/reboot", f"{self.root}/none"),
             ("/sbin/generate-certificates", "generate-certificates"),
         ):
             script = script.replace(there, here)
