@@ -78,11 +78,13 @@ def _source(flag: str, place: str, below: str = "index.xml") -> str:
 def _run(commands: Lines) -> Lines:
     """Run the last of the commands, show what it says, and ask for a restart when it says that one is needed."""
     *before, last = commands
+    # What is only tried says so too.
+    ask = [] if " --dry-run" in last else [f"case $said in *'Reboot Required: true'*) {REBOOT} ;; esac"]
     return [
         *before,
         f'said=$({last} 2>&1) || {{ rc=$?; printf \'%s\\n\' "$said"; exit "$rc"; }}',
         "printf '%s\\n' \"$said\"",
-        f"case $said in *'Reboot Required: true'*) {REBOOT} ;; esac",
+        *ask,
     ]
 
 

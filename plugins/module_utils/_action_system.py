@@ -61,7 +61,7 @@ _parameters = matching(
     "parameters such as max_vfs=8,8",
 )
 _volume_path = matching(
-    r"/vmfs/volumes/[A-Za-z0-9][A-Za-z0-9 ._()-]*(?:/[A-Za-z0-9.][A-Za-z0-9._-]*)+",
+    r"/vmfs/volumes/[A-Za-z0-9][A-Za-z0-9 ._()-]*(?:/[.]?[A-Za-z0-9_][A-Za-z0-9._-]*)+",
     400,
     "a folder on a datastore such as /vmfs/volumes/datastore1/.locker",
 )

@@ -159,6 +159,7 @@ pb_action() {
   pb_wanted "$4" || return 0
   if [ "$pb_can_save" = yes ] && pb_save; then pb_restart "$1"; fi
   # Without a way back there is no restart: the host would never be reported.
+  rm -f "$ESXI_PXE_REBOOT"
   cat "$pb_dir/actions.before" >"$pb_dir/actions"
   pb_failed=$pb_before
   pb_rc=75

@@ -412,8 +412,7 @@ class Status:
             "failure": None if self.failure is None else self.failure.to_json(),
             "finished": self.finished,
             "previous": None if self.previous is None else self.previous.to_json(),
-            # Only while there is some: readers from before leave a key alone that they do not know.
-            **({} if self.progress is None else {"progress": self.progress.to_json()}),
+            "progress": None if self.progress is None else self.progress.to_json(),
             "updated": self.updated,
         }
 
