@@ -423,7 +423,7 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry(
                 "shell",
-                "Your own script, for busybox's shell. `ESXI_PXE_DEPOTS` is where the PXE server's depots are; with "
+                "Your own script, for busybox's shell. `ESXI_PXE_SERVER` is the URL of the PXE server; with "
                 '`reboot: auto` it asks for a restart by `: >"$ESXI_PXE_REBOOT"`.',
                 "esxcli system welcomemsg set -m 'Rack 7'",
                 value="text; at most 64 KiB of printable ASCII",

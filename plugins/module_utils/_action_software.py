@@ -32,10 +32,10 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._fields import (
     show,
 )
 
-__all__ = ["DEPOTS_VARIABLE", "SOFTWARE"]
+__all__ = ["SERVER_VARIABLE", "SOFTWARE"]
 
-DEPOTS_VARIABLE = "ESXI_PXE_DEPOTS"
-"""In the environment of an action: where the depots of the PXE server are, without a slash at its end."""
+SERVER_VARIABLE = "ESXI_PXE_SERVER"
+"""In the environment of an action: the URL of the PXE server, without a slash at its end."""
 
 _PLACE = matching(
     r"(?:https?://[A-Za-z0-9]|/vmfs/volumes/)[A-Za-z0-9._~:/?#@!&()*+,;=%-]*",
@@ -71,7 +71,7 @@ def _is_name(depot: str) -> bool:
 def _source(flag: str, place: str, below: str = "index.xml") -> str:
     """An option of esxcli that names a depot or a VIB. Where the PXE server's depots are is known on the host only."""
     if _is_name(place):
-        return f'{flag}="${DEPOTS_VARIABLE}"/{line(f"{place}/{below}")}'
+        return f'{flag}="${SERVER_VARIABLE}"/{line(f"depots/{place}/{below}")}'
     return line(f"{flag}={place}")
 
 
@@ -105,7 +105,7 @@ class _Common:
         lines: Lines = []
         if depots:
             lines.append(
-                f'if [ -z "${DEPOTS_VARIABLE}" ]; then echo "nobody has said where the PXE server is" >&2; exit 1; fi'
+                f'if [ -z "${SERVER_VARIABLE}" ]; then echo "nobody has said where the PXE server is" >&2; exit 1; fi'
             )
         if self._acceptance is not None:
             level = _LEVELS[self._acceptance]

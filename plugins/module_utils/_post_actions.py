@@ -71,7 +71,7 @@ _SSH_SERVICE = "TSM-SSH"
 _LONGEST_PAUSE = 10.0
 # Seconds: from "started" until SSH takes connections; from a restarted service until the API is back.
 _SETTLE_SECONDS = 60.0
-_DEPOTS_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?\Z")
+_SERVER_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?\Z")
 # In the memory of the host: gone after a restart.
 _MARK = "/var/run/esxi-pxe.restart"
 _Made = t.TypeVar("_Made")
@@ -86,7 +86,7 @@ class FreshHost:
     port: int
     password: str = field(repr=False)
     actions: tuple[Action, ...] = field(repr=False)
-    depots_url: str = ""
+    server_url: str = ""
 
     @classmethod
     def parse(cls, options: t.Mapping[str, t.Any]) -> FreshHost:
@@ -105,13 +105,13 @@ class FreshHost:
                 "now by trust_on_first_use: true (in the role: esxi_host_trust_on_first_use: true), if nobody else can "
                 "answer at its address on your provisioning network; or switch Secure Boot off until it is installed."
             )
-        depots_url = str(options.get("depots_url") or "")
-        if depots_url and not _DEPOTS_URL.match(depots_url):
-            errors.append(f"{name}: depots_url is no URL; write one such as http://192.168.77.10/depots.")
-        if not depots_url:
+        server_url = str(options.get("server_url") or "")
+        if server_url and not _SERVER_URL.match(server_url):
+            errors.append(f"{name}: server_url is no URL; write one such as http://192.168.77.10.")
+        if not server_url:
             errors.extend(
-                f"{name}: the post action {action.name} takes {depot.name} from the PXE server; write depots_url, "
-                "where the PXE server's depots are, such as http://192.168.77.10/depots."
+                f"{name}: the post action {action.name} takes {depot.name} from the PXE server; write server_url, "
+                "where the PXE server's depots are, such as http://192.168.77.10."
                 for action in actions
                 for depot in action.depots
             )
@@ -123,7 +123,7 @@ class FreshHost:
             port=port,
             password=str(options["bootstrap_password"]),
             actions=with_firstboot_script(actions, own),
-            depots_url=depots_url,
+            server_url=server_url,
         )
 
 
@@ -384,7 +384,7 @@ class _Job:
         ssh = self.connection
         self._until(lambda: ssh.run("exit 0\n", host.password), _SETTLE_SECONDS)
         try:
-            code, out, err = ssh.run(ssh_script(host.actions, done, host.depots_url), host.password)
+            code, out, err = ssh.run(ssh_script(host.actions, done, host.server_url), host.password)
         except SshUnreachableError as error:
             raise EsxiPxeError(
                 f"The connection to {host.name} broke while its post actions ran ({error}) Which of them are done "

@@ -40,7 +40,7 @@ _ACTIONS_LOG = "/var/log/esxi-pxe-actions.log"
 _SERVER = r"""# pbconnect: tells the PXE server how far this install is.
 pb_url='@PBCONNECT_URL@'
 pb_token='@PBCONNECT_TOKEN@'
-pb_depots=${pb_url%%/pbconnect/*}/depots
+pb_server_url=${pb_url%%/pbconnect/*}
 """
 
 _COMMON = r"""pb_mac='%(mac)s'
@@ -188,10 +188,10 @@ elif timeout -t 5 true >/dev/null 2>&1; then
   pb_timeout='timeout -t'
 fi
 
-# An action asks for a restart of the host by making this file. Depots are below that URL.
+# An action asks for a restart of the host by making this file. Depots are below the PXE server's URL.
 ESXI_PXE_REBOOT=$pb_dir/reboot
-ESXI_PXE_DEPOTS=$pb_depots
-export ESXI_PXE_REBOOT ESXI_PXE_DEPOTS
+ESXI_PXE_SERVER=$pb_server_url
+export ESXI_PXE_REBOOT ESXI_PXE_SERVER
 
 # pb_run SECONDS: runs the script on standard input, each line behind a |, in a shell of its own.
 # pb_rc (124: it took too long) and pb_seconds tell what came of it.
@@ -378,7 +378,7 @@ def firstboot_script(mac: str, deadline: int, actions: t.Sequence[Action]) -> st
     )
 
 
-def ssh_script(actions: t.Sequence[Action], done: int = 0, depots_url: str = "") -> str:
+def ssh_script(actions: t.Sequence[Action], done: int = 0, server_url: str = "") -> str:
     """What %firstboot would have done, to be read by a shell at the other end of an SSH connection.
 
     Its standard output is what would have been reported, one JSON object, and nothing else; what the actions say is on
@@ -392,7 +392,7 @@ def ssh_script(actions: t.Sequence[Action], done: int = 0, depots_url: str = "")
     """
     return (
         "pb_main() {\nexec 3>&1 >&2\n"
-        + f"pb_depots={shlex.quote(depots_url.rstrip('/'))}\n"
+        + f"pb_server_url={shlex.quote(server_url.rstrip('/'))}\n"
         + (_COMMON + _BODY) % {"mac": "", "log": _ACTIONS_LOG}
         + _RUNNER
         + _FIRSTBOOT

@@ -85,10 +85,11 @@ options:
         description:
           - Script that runs after them, as C(firstboot) in the settings of the kickstart.
         type: str
-      depots_url:
+      server_url:
         description:
-          - URL of the depots of the host's PXE server, such as C(http://192.168.77.10/depots).
-          - It must be given when a post action names one of these depots.
+          - URL of the host's PXE server, such as C(http://192.168.77.10).
+          - It must be given when a post action names a depot of that server. M(pxemanager.esxi.esxi_pxe_host) returns
+            it.
         type: str
       trust_on_first_use:
         description:
@@ -271,7 +272,7 @@ def argument_spec() -> dict[str, t.Any]:
                 "bootstrap_password": {"type": "str", "no_log": True},
                 "post_actions": {"type": "list", "elements": "dict", "default": []},
                 "firstboot": {"type": "str"},
-                "depots_url": {"type": "str"},
+                "server_url": {"type": "str"},
                 "trust_on_first_use": {"type": "bool", "default": False},
             },
         },

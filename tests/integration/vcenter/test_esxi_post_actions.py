@@ -133,13 +133,11 @@ def test_the_host_restarts_between_the_actions(boot, run) -> None:
     actions = [
         {"name": "one", "shell": "echo one >>runs\n", "reboot": True},
         {"name": "two", "shell": "echo two >>runs; exit 3\n"},
-        {"name": "three", "shell": 'echo "three $ESXI_PXE_DEPOTS" >>runs; : >"$ESXI_PXE_REBOOT"\n', "reboot": "auto"},
+        {"name": "three", "shell": 'echo "three $ESXI_PXE_SERVER" >>runs; : >"$ESXI_PXE_REBOOT"\n', "reboot": "auto"},
         {"name": "four", "shell": "echo four >>runs\n"},
     ]
 
-    result = run(
-        host.definition(post_actions=actions, depots_url="http://192.0.2.1/depots"), host=host, reboot_timeout=60
-    )
+    result = run(host.definition(post_actions=actions, server_url="http://192.0.2.1"), host=host, reboot_timeout=60)
 
     mine = result["hosts"][NAME]
     assert (mine["failed"], mine["reboots"]) == (False, 2), result
@@ -147,7 +145,7 @@ def test_the_host_restarts_between_the_actions(boot, run) -> None:
     assert mine["message"].startswith("post action two failed with exit code 3")
     assert "with 2 restarts of the host, and failed: two" in mine["msg"]
     runs = (host.folder / "runs").read_text().split("\n")
-    assert runs == ["one", "two", "three http://192.0.2.1/depots", "four", ""], "each once"
+    assert runs == ["one", "two", "three http://192.0.2.1", "four", ""], "each once"
     events = host.events()
     assert events.count("restart") == 2 and events.count("StartService") == 3
     assert events[-1] == "StopService" and not host.is_open()
@@ -171,7 +169,7 @@ def test_a_depot_needs_its_url(boot, run) -> None:
 
     result = run(host.definition(post_actions=[{"vib": {"depot": "drivers"}}]), host=host)
 
-    assert "takes drivers from the PXE server; write depots_url" in result["hosts"][NAME]["msg"]
+    assert "takes drivers from the PXE server; write server_url" in result["hosts"][NAME]["msg"]
     assert host.events() == []
 
 

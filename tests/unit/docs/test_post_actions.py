@@ -102,7 +102,7 @@ class Host:
             env={
                 "PATH": f"{self.root}/bin:/usr/bin:/bin",
                 "ESXI_PXE_REBOOT": str(wanted),
-                "ESXI_PXE_DEPOTS": "http://192.0.2.1/depots",
+                "ESXI_PXE_SERVER": "http://192.0.2.1",
             },
             capture_output=True,
             text=True,

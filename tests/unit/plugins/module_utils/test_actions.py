@@ -225,9 +225,12 @@ INSTALL = "said=$(esxcli software "
         ),
         (
             {"vib": {"depot": "drivers", "vib_name": ["a b", "c"]}},
-            "vib install --depot=\"$ESXI_PXE_DEPOTS\"/drivers/index.xml '--vibname=a b' --vibname=c",
+            "vib install --depot=\"$ESXI_PXE_SERVER\"/depots/drivers/index.xml '--vibname=a b' --vibname=c",
         ),
-        ({"vib": {"depot": "drivers", "file": "x.vib"}}, 'vib install --viburl="$ESXI_PXE_DEPOTS"/drivers/x.vib'),
+        (
+            {"vib": {"depot": "drivers", "file": "x.vib"}},
+            'vib install --viburl="$ESXI_PXE_SERVER"/depots/drivers/x.vib',
+        ),
         ({"component": "https://h/index.xml"}, "component apply --depot=https://h/index.xml"),
         ({"depot": "drivers"}, None),
         (
@@ -236,7 +239,8 @@ INSTALL = "said=$(esxcli software "
         ),
         (
             {"profile": {"depot": "p", "profile": "X", "replace": True, "no_hardware_warning": True}},
-            'profile install --depot="$ESXI_PXE_DEPOTS"/p/index.xml --profile=X --ok-to-remove --no-hardware-warning',
+            'profile install --depot="$ESXI_PXE_SERVER"/depots/p/index.xml --profile=X --ok-to-remove '
+            "--no-hardware-warning",
         ),
     ],
 )

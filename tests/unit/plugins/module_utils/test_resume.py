@@ -238,16 +238,16 @@ def test_over_ssh_the_script_ends_where_a_restart_is_due(host):
     actions = [
         action("one", count(host, "one"), reboot="yes"),
         action("two", count(host, "two"), reboot="auto"),
-        action("three", count(host, "three") + 'echo "$ESXI_PXE_DEPOTS"; : >"$ESXI_PXE_REBOOT"\n', reboot="auto"),
+        action("three", count(host, "three") + 'echo "$ESXI_PXE_SERVER"; : >"$ESXI_PXE_REBOOT"\n', reboot="auto"),
         action("four", count(host, "four")),
     ]
     reports = []
     for done in (0, 1, 3):
-        script = host.moved(ssh_script(actions, done, "http://192.0.2.1/depots/"))
+        script = host.moved(ssh_script(actions, done, "http://192.0.2.1/"))
         ended = subprocess.run(
             [BUSYBOX, "sh"], input=script, env={"PATH": str(host.bin)}, capture_output=True, text=True, check=True
         )
         reports.append(ended)
     assert runs(host) == ["one", "two", "three", "four"]
     assert ['"reboot":true' in one.stdout for one in reports] == [True, True, False]
-    assert "http://192.0.2.1/depots\n" in reports[1].stderr
+    assert "http://192.0.2.1\n" in reports[1].stderr
