@@ -61,6 +61,7 @@ class Detail:
             "request": self.status.request,
             "kickstart": None if self.status.kickstart is None else self.status.kickstart.to_json(),
             "post_actions": [action.to_json() for action in self.status.actions],
+            "progress": None if self.status.progress is None else self.status.progress.to_json(),
             "certificate": None
             if certificate is None
             else {

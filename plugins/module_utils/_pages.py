@@ -492,8 +492,13 @@ def _timeline(view: HostView, usual: Usual, now: datetime.datetime) -> Markup:
 
 def _actions(detail: Detail) -> Markup:
     actions = detail.status.actions
+    progress = detail.status.progress
+    note: Markup | None = None
+    if progress is not None:
+        doing = "the host restarts now" if progress.rebooting else "the host is at the next one"
+        note = el("p", f"{len(actions)} of {progress.total} are done, {doing}.")
     if not actions:
-        return el("p", "None have reported.", class_="quiet")
+        return note or el("p", "None have reported.", class_="quiet")
     rows = []
     for action in actions:
         if action.rc == 0:
@@ -523,7 +528,7 @@ def _actions(detail: Detail) -> Markup:
     table = el(
         "table", el("caption", "Post actions", class_="unseen"), el("thead", heads), el("tbody", rows), class_="small"
     )
-    return _scrolls(table, "Table of post actions")
+    return join(note or "", _scrolls(table, "Table of post actions"))
 
 
 def _scrolls(content: Markup, label: str) -> Markup:

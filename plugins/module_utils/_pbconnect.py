@@ -43,6 +43,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._status import (
     NOTIFIED_STAGES,
     ActionResult,
     Mode,
+    Progress,
     Refused,
     Stage,
     Status,
@@ -153,6 +154,7 @@ class Notification:
     message: str
     actions: tuple[ActionResult, ...]
     certificate: str | None
+    progress: Progress | None = None
 
 
 def parse_notification(body: bytes) -> Notification:
@@ -181,6 +183,7 @@ def parse_notification(body: bytes) -> Notification:
         message=_text(value.get("message", ""), "message", _MAX_MESSAGE),
         actions=_actions(value.get("actions")),
         certificate=_certificate(value.get("certificate")),
+        progress=_progress(value.get("progress")),
     )
 
 
@@ -233,6 +236,18 @@ def _action(value: object) -> ActionResult:
     if not isinstance(ignored, bool):
         raise Rejected("malformed", "an action's 'ignored' is not a boolean")
     return ActionResult(name, code, seconds, ignored)
+
+
+def _progress(value: object) -> Progress | None:
+    if value is None:
+        return None
+    total = value.get("total") if isinstance(value, dict) else None
+    rebooting = value.get("rebooting", False) if isinstance(value, dict) else None
+    if not isinstance(total, int) or isinstance(total, bool) or not 0 <= total <= _MAX_ACTIONS:
+        raise Rejected("malformed", "'progress' does not say how many actions there are")
+    if not isinstance(rebooting, bool):
+        raise Rejected("malformed", "'rebooting' of 'progress' is not a boolean")
+    return Progress(total, rebooting)
 
 
 def _certificate(value: object) -> str | None:
@@ -453,6 +468,7 @@ class Pbconnect:
                 message=notification.message,
                 actions=notification.actions,
                 certificate=notification.certificate,
+                progress=notification.progress,
             )
         except Refused as refused:
             code: RejectedCode = "backwards" if refused.code == "backwards" else "forbidden"

@@ -12,7 +12,10 @@ as it is found, which only happens when it was asked for. Not more than one wron
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
+import re
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
@@ -53,11 +56,24 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere import (
 
 __all__ = ["FreshHost", "run_actions"]
 
+# The mark first: whoever comes back looks for it. The host goes down once this connection has been answered.
+_RESTART = """: >/var/run/esxi-pxe.restart
+for program in /bin/reboot /sbin/reboot; do
+  if [ -d /vmfs ] && [ -x "$program" ]; then
+    "$program" </dev/null >/dev/null 2>&1
+    break
+  fi
+done
+"""
+
 USER = "root"
 _SSH_SERVICE = "TSM-SSH"
 _LONGEST_PAUSE = 10.0
 # Seconds: from "started" until SSH takes connections; from a restarted service until the API is back.
 _SETTLE_SECONDS = 60.0
+_SERVER_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?\Z")
+# In the memory of the host: gone after a restart.
+_MARK = "/var/run/esxi-pxe.restart"
 _Made = t.TypeVar("_Made")
 
 
@@ -70,6 +86,7 @@ class FreshHost:
     port: int
     password: str = field(repr=False)
     actions: tuple[Action, ...] = field(repr=False)
+    server_url: str = ""
 
     @classmethod
     def parse(cls, options: t.Mapping[str, t.Any]) -> FreshHost:
@@ -88,6 +105,16 @@ class FreshHost:
                 "now by trust_on_first_use: true (in the role: esxi_host_trust_on_first_use: true), if nobody else can "
                 "answer at its address on your provisioning network; or switch Secure Boot off until it is installed."
             )
+        server_url = str(options.get("server_url") or "")
+        if server_url and not _SERVER_URL.match(server_url):
+            errors.append(f"{name}: server_url is no URL; write one such as http://192.168.77.10.")
+        if not server_url:
+            errors.extend(
+                f"{name}: the post action {action.name} takes {depot.name} from the PXE server; write server_url, "
+                "where the PXE server's depots are, such as http://192.168.77.10."
+                for action in actions
+                for depot in action.depots
+            )
         if errors:
             raise DefinitionError(errors)
         return cls(
@@ -96,6 +123,7 @@ class FreshHost:
             port=port,
             password=str(options["bootstrap_password"]),
             actions=with_firstboot_script(actions, own),
+            server_url=server_url,
         )
 
 
@@ -106,6 +134,7 @@ def run_actions(
     *,
     parallel: int = 16,
     timeout: float = 900.0,
+    reboot_timeout: float = 1800.0,
     check_mode: bool = False,
     attempts: t.Optional[Attempts] = None,
     connect_timeout: float = 10.0,
@@ -115,11 +144,12 @@ def run_actions(
     """Run each host's actions and report it to ``results`` (extra: ``action``, ``actions``, ``certificate``).
 
     An action that ends with an error does not fail its host here: that is for the PXE server to judge, as it does with
-    what hosts report themselves. timeout: seconds that each host's API may take to come up.
+    what hosts report themselves. timeout: seconds that each host's API may take to come up; reboot_timeout: seconds
+    that a host may take to go down and come up again, where an action needs that.
     """
 
     def one(host: FreshHost) -> t.Union[_Answer, str]:
-        job = _Job(host, ssh, attempts or Attempts(None), connect_timeout, clock, sleep)
+        job = _Job(host, ssh, attempts or Attempts(None), connect_timeout, clock, sleep, reboot_timeout)
         try:
             return job.foresee(timeout) if check_mode else job.run(timeout)
         except EsxiPxeError as error:
@@ -140,6 +170,7 @@ def run_actions(
                     actions=[action.to_json() for action in answer.report.actions] if answer.report else [],
                     message=answer.report.message if answer.report else "",
                     certificate=answer.certificate,
+                    reboots=answer.reboots,
                 )
 
 
@@ -148,6 +179,7 @@ class _Answer:
     msg: str
     certificate: str
     report: t.Optional[Notification] = None
+    reboots: int = 0
 
 
 @dataclass
@@ -160,7 +192,9 @@ class _Job:
     connect_timeout: float
     clock: t.Callable[[], float]
     sleep: t.Callable[[float], None]
+    reboot_timeout: float = 1800.0
     certificate: str = ""
+    connection: Ssh = field(init=False)
 
     def foresee(self, timeout: float) -> _Answer:
         """Everything but what would change something."""
@@ -170,31 +204,103 @@ class _Job:
         return _Answer(f"{len(self.host.actions)} post actions would be run.", self.certificate)
 
     def run(self, timeout: float) -> _Answer:
-        """Open SSH, run the script, close SSH. Raises EsxiPxeError."""
+        """Open SSH, run the script, close SSH; again after each restart that actions need. Raises EsxiPxeError."""
+        # One and the same for all parts: the host's key must stay what it was at the first.
+        with self.ssh(self.host) as self.connection:
+            return self._parts(timeout)
+
+    def _parts(self, timeout: float) -> _Answer:
+        reports: list[Notification] = []
+        done = reboots = 0
         with self._first_session(timeout) as session:
             self._login(session)
             system, service = self._service(session)
             opened, started_with_host = not service.running, service.policy == "on"
-            try:
-                if opened:
-                    self._ask(lambda: system.StartService(id=_SSH_SERVICE), "does not start SSH")
-                # An action may restart what this is a session with: nothing more is asked through it.
-                report = self._report()
-                if report.certificate:
-                    # The actions may have given the host another one.
-                    self.certificate = report.certificate
-            except BaseException as error:
-                if opened:
-                    self._close_after(error, started_with_host)
-                raise
-        left_open = self._close(started_with_host) if opened else True
-        broken = [action.name for action in report.actions if action.failed]
-        msg = f"{len(report.actions)} post actions were run over SSH"
+            left_open, report, reboot = self._part(system, opened, started_with_host, done)
+        reports.append(report)
+        while reboot:
+            # Each part does an action at least, so this ends.
+            done += len(report.actions)
+            reboots += 1
+            left_open, report, reboot = self._after_restart(started_with_host, done)
+            reports.append(report)
+        actions = tuple(action for report in reports for action in report.actions)
+        broken = [action.name for action in actions if action.failed]
+        # The last words of the first action that failed are in the report that it is in.
+        message = next((one.message for one in reports if any(action.failed for action in one.actions)), report.message)
+        msg = f"{len(actions)} post actions were run over SSH"
+        if reboots:
+            msg += f", with {reboots} restart{'s' if reboots > 1 else ''} of the host"
         if broken:
             msg += f", and failed: {', '.join(broken)}"
         elif opened and left_open:
             msg += ", and one of them has SSH stay open"
-        return _Answer(f"{msg}.", self.certificate, report)
+        whole = Notification("ready", None, message, actions, self.certificate or None)
+        return _Answer(f"{msg}.", self.certificate, whole, reboots)
+
+    def _part(
+        self, system: ManagedObject, opened: bool, started_with_host: bool, done: int
+    ) -> tuple[bool, Notification, bool]:
+        """The actions up to the next restart: whether SSH is left open, the report, and whether a restart is due."""
+        try:
+            if opened:
+                self._start(system)
+            # An action may restart what this is a session with: nothing more is asked through it.
+            report, reboot = self._report(done)
+            if report.certificate:
+                # The actions may have given the host another one.
+                self.certificate = report.certificate
+        except BaseException as error:
+            if opened:
+                self._close_after(error, started_with_host)
+            raise
+        if reboot:
+            # A restart closes what does not start with the host.
+            return False, report, True
+        return (self._close(started_with_host) if opened else True), report, False
+
+    # -- a restart
+
+    def _after_restart(self, started_with_host: bool, done: int) -> tuple[bool, Notification, bool]:
+        """Wait until the host has gone down and is up again, and go on there."""
+        deadline = self.clock() + self.reboot_timeout
+        while True:
+            # It takes a while to go down, and answers meanwhile.
+            self.sleep(min(_LONGEST_PAUSE, max(1.0, self.reboot_timeout / 60)))
+            with self._until(self._session, max(0.0, deadline - self.clock())) as session:
+                try:
+                    self._login(session)
+                    system, service = self._service(session)
+                    opened = not service.running
+                    if opened:
+                        self._start(system)
+                    # Whether what was left in its memory before the restart is gone.
+                    code, _out, _err = self.connection.run(f"[ ! -e {_MARK} ]\n", self.host.password)
+                    why = "it has not gone down" if code else ""
+                except (UnreachableError, ServiceUnavailableError, SshUnreachableError, VsphereError) as error:
+                    why = str(error)
+                if not why:
+                    return self._part_again(system, opened, started_with_host, done)
+            if self.clock() >= deadline:
+                raise EsxiPxeError(
+                    f"{self.host.name} was told to restart after post action {done} of {len(self.host.actions)}, and "
+                    f"is not back after {self.reboot_timeout:g} seconds ({why}). Look at its console."
+                )
+
+    def _part_again(
+        self, system: ManagedObject, opened: bool, started_with_host: bool, done: int
+    ) -> tuple[bool, Notification, bool]:
+        # SSH is open by now.
+        try:
+            left_open, report, reboot = self._part(system, False, started_with_host, done)
+        except BaseException as error:
+            if opened:
+                self._close_after(error, started_with_host)
+            raise
+        return (self._close(started_with_host) if opened and not reboot else left_open), report, reboot
+
+    def _start(self, system: ManagedObject) -> None:
+        self._ask(lambda: system.StartService(id=_SSH_SERVICE), "does not start SSH")
 
     # -- the host's API
 
@@ -272,18 +378,27 @@ class _Job:
 
     # -- SSH
 
-    def _report(self) -> Notification:
-        """Run the script; what it reports. Raises EsxiPxeError."""
+    def _report(self, done: int) -> tuple[Notification, bool]:
+        """Run the script; what it reports, and whether it had the host restarted. Raises EsxiPxeError."""
         host = self.host
-        with self.ssh(host) as ssh:
-            self._until(lambda: ssh.run("exit 0\n", host.password), _SETTLE_SECONDS)
-            try:
-                code, out, err = ssh.run(ssh_script(host.actions), host.password)
-            except SshUnreachableError as error:
-                raise EsxiPxeError(
-                    f"The connection to {host.name} broke while its post actions ran ({error}) Which of them are done "
-                    "is in /var/log/esxi-pxe-actions.log of the host. The next run does all of them again."
-                ) from error
+        ssh = self.connection
+        self._until(lambda: ssh.run("exit 0\n", host.password), _SETTLE_SECONDS)
+        try:
+            code, out, err = ssh.run(ssh_script(host.actions, done, host.server_url), host.password)
+        except SshUnreachableError as error:
+            raise EsxiPxeError(
+                f"The connection to {host.name} broke while its post actions ran ({error}) Which of them are done "
+                "is in /var/log/esxi-pxe-actions.log of the host. The next run does all of them again."
+            ) from error
+        report, reboot = self._read(code, out, err, done)
+        if reboot:
+            # It may go down faster than it can answer.
+            with contextlib.suppress(SshUnreachableError):
+                ssh.run(_RESTART, host.password)
+        return report, reboot
+
+    def _read(self, code: int, out: str, err: str, done: int) -> tuple[Notification, bool]:
+        host = self.host
         try:
             report = parse_notification(out.encode("utf-8", "replace"))
         except EsxiPxeError as error:
@@ -291,9 +406,12 @@ class _Job:
             raise EsxiPxeError(
                 f"The post actions of {host.name} ended with {code} and no report ({error}): {last}"
             ) from error
-        if [action.name for action in report.actions] != [action.name for action in host.actions]:
+        reboot = json.loads(out).get("reboot") is True
+        given = [action.name for action in host.actions][done:]
+        names = [action.name for action in report.actions]
+        if names != (given[: max(1, len(names))] if reboot else given):
             raise EsxiPxeError(f"{host.name} has reported on other post actions than it was given: {out[:200]!r}.")
-        return report
+        return report, reboot
 
     def _close(self, started_with_host: bool) -> bool:
         """Close SSH, unless an action has it start with the host from now on; whether it is open then."""

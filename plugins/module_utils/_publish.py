@@ -39,6 +39,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._boottree import (
     refusals,
     stems_of,
 )
+from ansible_collections.pxemanager.esxi.plugins.module_utils._depot_check import DepotCheck
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp import leases_of, needs_reload, reservation
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_release import Lease, send_releases
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
@@ -190,7 +191,7 @@ class Publisher:
             images, _errors = load_images(self._layout)  # a bad description matters to the hosts that want that image
             known = {image.name: image for image in images}
             self._publish_shared(images)
-            todo = self._without_conflicts(hosts)
+            todo = self._without_conflicts(self._with_their_depots(hosts))
 
             def plan(name: str, found: _Found) -> tuple[Batch, _Found]:
                 return self._plan_publish(todo[name], found, known)
@@ -204,7 +205,7 @@ class Publisher:
             for name, host in todo.items():
                 after = self._after.get(name)
                 # What arming would do, for whoever has to ask somebody else first whether it may.
-                extra = {}
+                extra = {"server_url": self._config.base_url}
                 if after is not None and after.status is not None:
                     decision = self._decide(host, self._swept(after.status))
                     if decision.action == "refuse":
@@ -382,6 +383,15 @@ class Publisher:
             and not status.has_expired(self._now)
         )
 
+    def _with_their_depots(self, hosts: t.Mapping[str, Host]) -> t.Mapping[str, Host]:
+        """The hosts whose post actions find what they take from depots; the others are reported as failed."""
+        depots = DepotCheck(self._config.state_root)
+        for name, host in hosts.items():
+            problems = depots.problems(host)
+            if problems:
+                self._results.fail(name, problems)
+        return {name: host for name, host in hosts.items() if not self._results.failed(name)}
+
     # Who owns what.
 
     def _without_conflicts(self, hosts: t.Mapping[str, Host]) -> dict[str, Host]:
@@ -459,7 +469,7 @@ class Publisher:
         for name, decision in decisions.items():
             # Also a link that a killed call had not flipped yet: the machine has had no chance to boot the installer.
             armed = decision.action != "leave" and (decision.action == "arm" or self._before[name].mode != INSTALL)
-            self._report(name, "armed" if armed else "left", decision.msg)
+            self._report(name, "armed" if armed else "left", decision.msg, server_url=self._config.base_url)
 
     def _within_limit(self, hosts: t.Mapping[str, Host]) -> t.Container[str]:
         """The hosts that may be installed again; none when they are more than were meant."""

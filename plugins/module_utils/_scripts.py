@@ -13,9 +13,13 @@ host. So no line of it can open a kickstart section with ``%``, and none can be 
 
 from __future__ import annotations
 
+import itertools
+import shlex
 import typing as t
 
+from ansible_collections.pxemanager.esxi.plugins.module_utils._action_software import SOFTWARE
 from ansible_collections.pxemanager.esxi.plugins.module_utils._actions import Action
+from ansible_collections.pxemanager.esxi.plugins.module_utils._resume import SSH_STEPS, may_reboot, resuming_script
 
 __all__ = [
     "PLACEHOLDER_TOKEN",
@@ -38,6 +42,7 @@ _ACTIONS_LOG = "/var/log/esxi-pxe-actions.log"
 _SERVER = r"""# pbconnect: tells the PXE server how far this install is.
 pb_url='@PBCONNECT_URL@'
 pb_token='@PBCONNECT_TOKEN@'
+pb_server_url=${pb_url%%/pbconnect/*}
 """
 
 _COMMON = r"""pb_mac='%(mac)s'
@@ -120,7 +125,8 @@ pb_post() {
 """
 
 _BODY = r"""
-# What is reported: stage, message.
+# What is reported: stage, message. pb_extra is what else there is to say, as it stands in JSON.
+pb_extra=
 pb_body() {
   printf '{"stage":"%%s","mac":"%%s","message":"%%s"' "$1" "$pb_mac" "$(printf '%%s' "$2" | pb_plain)"
   if [ -s "$pb_dir/actions" ]; then
@@ -131,7 +137,7 @@ pb_body() {
     tr -cd 'A-Za-z0-9+/= \n-' <"$pb_dir/certificate" | while IFS= read -r pb_line; do printf '%%s\\n' "$pb_line"; done
     printf '"'
   fi
-  printf '}'
+  printf '%%s}' "$pb_extra"
 }
 """
 
@@ -183,6 +189,11 @@ if timeout 5 true >/dev/null 2>&1; then
 elif timeout -t 5 true >/dev/null 2>&1; then
   pb_timeout='timeout -t'
 fi
+
+# An action asks for a restart of the host by making this file. Depots are below the PXE server's URL.
+ESXI_PXE_REBOOT=$pb_dir/reboot
+ESXI_PXE_SERVER=$pb_server_url
+export ESXI_PXE_REBOOT ESXI_PXE_SERVER
 
 # pb_run SECONDS: runs the script on standard input, each line behind a |, in a shell of its own.
 # pb_rc (124: it took too long) and pb_seconds tell what came of it.
@@ -257,11 +268,10 @@ exit 0
 
 _FIRSTBOOT = r"""
 pb_message='the first boot is done'
+pb_failed=
 
-# pb_action NAME IGNORED SECONDS: runs the script on standard input and records what came of it.
-pb_action() {
-  pb_say "post action: $1"
-  pb_run "$3"
+# pb_result NAME IGNORED: says and records what came of an action, from pb_rc and pb_seconds.
+pb_result() {
   if [ "$pb_rc" -eq 0 ]; then
     pb_say "post action: $1: done in $pb_seconds seconds"
   else
@@ -274,8 +284,18 @@ pb_action() {
   if [ -s "$pb_dir/actions" ]; then printf ',' >>"$pb_dir/actions"; fi
   printf '{"name":"%s","rc":%s,"seconds":%s,"ignored":%s}' "$1" "$pb_rc" "$pb_seconds" "$2" >>"$pb_dir/actions"
 }
+"""
 
-pb_failed=
+_ACTION = r"""
+# pb_action NAME IGNORED SECONDS: runs the script on standard input and records what came of it.
+pb_action() {
+  pb_say "post action: $1"
+  pb_run "$3"
+  pb_result "$1" "$2"
+}
+"""
+
+_OPEN = r"""
 pb_was_open=no
 if esxcli network firewall ruleset list -r httpClient 2>/dev/null | grep -q true; then pb_was_open=yes; fi
 # Depots are fetched and the PXE server is called through it.
@@ -285,6 +305,9 @@ esxcli network firewall ruleset set -e true -r httpClient >/dev/null 2>&1
 
 _FIRSTBOOT_SAVE = r"""
 if [ -x /sbin/auto-backup.sh ]; then /sbin/auto-backup.sh >/dev/null 2>&1; fi
+"""
+
+_FIRSTBOOT_CERTIFICATE = r"""
 # The host's own certificate is the first one in the file.
 sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p;/^-----END CERTIFICATE-----/q' \
   /etc/vmware/ssl/rui.crt >"$pb_dir/certificate" 2>/dev/null
@@ -364,32 +387,55 @@ def post_script(mac: str, deadline: int, extra: t.Optional[str], timeout: int, i
 
 
 def firstboot_script(mac: str, deadline: int, actions: t.Sequence[Action]) -> str:
-    """%firstboot: each action in a shell of its own, then "ready" with their results and the host's certificate."""
+    """%firstboot: each action in a shell of its own, then "ready" with their results and the host's certificate.
+
+    When an action may have the host restarted, the script is one that goes on where it was.
+    """
+    if may_reboot(actions):
+        return resuming_script(
+            before=_client(mac, _ACTIONS_LOG) + _RUNNER + _FIRSTBOOT,
+            calls=_calls(actions),
+            total=len(actions),
+            notify=_FIRSTBOOT_CERTIFICATE + _FIRSTBOOT_NOTIFY % {"deadline": deadline},
+        )
     return (
         _client(mac, _ACTIONS_LOG)
         + _RUNNER
         + _FIRSTBOOT
+        + _ACTION
+        + _OPEN
         + _calls(actions)
         + _FIRSTBOOT_SAVE
+        + _FIRSTBOOT_CERTIFICATE
         + _FIRSTBOOT_NOTIFY % {"deadline": deadline}
         + _FIRSTBOOT_END
     )
 
 
-def ssh_script(actions: t.Sequence[Action]) -> str:
+def ssh_script(actions: t.Sequence[Action], done: int = 0, server_url: str = "") -> str:
     """What %firstboot would have done, to be read by a shell at the other end of an SSH connection.
 
     Its standard output is what would have been reported, one JSON object, and nothing else; what the actions say is on
     standard error. It is one function: a shell that has not got all of it does none of it, and nothing that it runs
     can read the rest of the script.
+
+    After an action that needs a restart of the host it ends, and its report says so; whoever sent it restarts the host
+    and sends it again.
+
+    :arg done: how many of the actions are done already.
     """
     return (
         "pb_main() {\nexec 3>&1 >&2\n"
+        + f"pb_server_url={shlex.quote(server_url.rstrip('/'))}\n"
         + (_COMMON + _BODY) % {"mac": "", "log": _ACTIONS_LOG}
         + _RUNNER
         + _FIRSTBOOT
+        + SSH_STEPS
+        + f"pb_done={done}\n"
+        + _OPEN
         + _calls(actions)
         + _FIRSTBOOT_SAVE
+        + _FIRSTBOOT_CERTIFICATE
         + 'pb_body ready "$pb_message" >&3\n'
         + _FIRSTBOOT_END
         + "}\npb_main </dev/null\n"
@@ -397,11 +443,22 @@ def ssh_script(actions: t.Sequence[Action]) -> str:
 
 
 def _calls(actions: t.Sequence[Action]) -> str:
-    """The post actions, each handed to pb_action on its standard input."""
+    """The post actions, each handed to pb_action on its standard input.
+
+    Behind name, errors and time comes what only those scripts look at that survive a restart: whether the host restarts
+    after the action, and whether an interrupted one is run again. Actions in a row that install software share one
+    restart after the last of them.
+    """
     text = ""
-    for action in actions:
+    for action, following in itertools.zip_longest(actions, actions[1:]):
         ignored = "true" if action.ignore_errors else "false"
+        reboot = action.reboot
+        shared = (action, following)
+        if following is not None and all(one.reboot == "auto" and one.kind in SOFTWARE for one in shared):
+            reboot = "later"
+        retry = "yes" if action.retry else "no"
         text += (
-            f"pb_action '{action.name}' {ignored} {action.timeout} <<'PB_END'\n{quoted_lines(action.shell())}PB_END\n"
+            f"pb_action '{action.name}' {ignored} {action.timeout} {reboot} {retry} <<'PB_END'\n"
+            f"{quoted_lines(action.shell())}PB_END\n"
         )
     return text

@@ -30,6 +30,7 @@ __all__ = (
     "KickstartFetch",
     "Mode",
     "Previous",
+    "Progress",
     "Refused",
     "SchemaError",
     "Stage",
@@ -230,6 +231,30 @@ class ActionResult:
 
 
 @dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far the post actions of a host are that restarts between them.
+
+    :ivar total: how many there are.
+    :ivar rebooting: whether the host said last that it restarts now.
+    """
+
+    total: int
+    rebooting: bool
+
+    @classmethod
+    def from_json(cls, value: object) -> Progress:
+        """:raises SchemaError: if the document is not one that :meth:`to_json` wrote."""
+        document = read_mapping(value, "progress")
+        total, rebooting = document.get("total"), document.get("rebooting")
+        if not isinstance(total, int) or isinstance(total, bool) or not isinstance(rebooting, bool):
+            raise SchemaError("'progress' has no 'total' and 'rebooting'")
+        return cls(total, rebooting)
+
+    def to_json(self) -> dict[str, object]:
+        return {"total": self.total, "rebooting": self.rebooting}
+
+
+@dataclasses.dataclass(frozen=True)
 class Failure:
     """Why an install did not end at V(ready)."""
 
@@ -348,6 +373,7 @@ class Status:
     finished: str | None = None
     previous: Previous | None = None
     command: str | None = None
+    progress: Progress | None = None
 
     # -- documents
 
@@ -360,6 +386,7 @@ class Status:
         document = read_mapping(value, "the status")
         read_schema(document, "the status")
         fetched, previous = document.get("kickstart"), document.get("previous")
+        progress = document.get("progress")
         return cls(
             host=read_text(document, "host"),
             mode=_mode(document.get("mode")),
@@ -379,6 +406,7 @@ class Status:
             finished=read_optional_time(document, "finished"),
             previous=None if previous is None else Previous.from_json(previous),
             command=_command(document),
+            progress=None if progress is None else Progress.from_json(progress),
         )
 
     def to_json(self) -> dict[str, object]:
@@ -402,6 +430,7 @@ class Status:
             "failure": None if self.failure is None else self.failure.to_json(),
             "finished": self.finished,
             "previous": None if self.previous is None else self.previous.to_json(),
+            "progress": None if self.progress is None else self.progress.to_json(),
             "updated": self.updated,
         }
 
@@ -448,6 +477,7 @@ class Status:
             failure=None,
             finished=None,
             previous=self._remembered(),
+            progress=None,
         )
 
     def disarmed(self, now: datetime.datetime) -> Status:
@@ -544,6 +574,7 @@ class Status:
         message: str = "",
         actions: t.Sequence[ActionResult] = (),
         certificate: str | None = None,
+        progress: Progress | None = None,
     ) -> Status:
         """The host has reported that it reached `stage`. Afterwards the mode is always V(local).
 
@@ -553,6 +584,9 @@ class Status:
 
         An install belongs to the machine that called first. When another MAC address of the host calls with a kickstart
         of its own, two machines have booted at once, and one of them is not meant.
+
+        A host whose post actions need restarts reports V(installed) again and again, with more of their results each
+        time. What tells nothing new, such as an earlier one of these that was delayed, is a report taken before.
 
         :arg mac: the MAC address that the caller's kickstart was handed out to.
         :raises Refused: V(unknown_stage); V(not_armed) if no install is under way; V(backwards) for an earlier stage;
@@ -570,6 +604,15 @@ class Status:
                 "which machine has it, and take it out of the host's definition if it is another one",
             )
         if self._last_reported() == reported:
+            if self.stage == "installed" and self._is_news(message, actions, progress):
+                return dataclasses.replace(
+                    self,
+                    mode="local",
+                    updated=self._not_before(now),
+                    actions=tuple(actions),
+                    message=message,
+                    progress=progress,
+                )
             return self if self.mode == "local" else dataclasses.replace(self, mode="local")
         if STAGES.index(reported) <= STAGES.index(self.stage):
             raise Refused("backwards", f"{self.host} is at {self.stage} and cannot go back to {reported}")
@@ -602,6 +645,7 @@ class Status:
             failure=failure,
             # The installer is at the disk: what was there before is no longer true.
             previous=None,
+            progress=progress if reached == "installed" else None,
         )
 
     @property
@@ -610,6 +654,16 @@ class Status:
         return self._last_reported() == "ready"
 
     # -- helpers
+
+    def _is_news(self, message: str, actions: t.Sequence[ActionResult], progress: Progress | None) -> bool:
+        """Whether a further report of V(installed) says more of the post actions than is known. They only ever grow."""
+        if progress is None or tuple(actions[: len(self.actions)]) != self.actions:
+            return False
+        if len(actions) == len(self.actions) and self.progress is not None:
+            if progress.rebooting and not self.progress.rebooting:
+                return False
+            return (message, progress) != (self.message, self.progress)
+        return True
 
     def _last_reported(self) -> Stage | None:
         """The last report that was taken: V(ready) for a host whose post actions failed, although it is V(failed)."""

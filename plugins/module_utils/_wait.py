@@ -414,7 +414,7 @@ class Wait:
         if watched.status is None:
             return "not seen yet"
         fetched = " (kickstart fetched)" if watched.status.stage == "armed" and watched.status.kickstart else ""
-        return f"{watched.status.stage}{fetched} for {_duration(self._age(watched, elapsed))}"
+        return f"{watched.status.stage}{fetched} for {_duration(self._age(watched, elapsed))}{_actions(watched.status)}"
 
 
 def _shown(watched: _Watched) -> tuple[object, ...]:
@@ -422,7 +422,15 @@ def _shown(watched: _Watched) -> tuple[object, ...]:
     status = watched.status
     if status is None:
         return (watched.verdict.kind,)
-    return (watched.verdict.kind, status.stage, status.install, status.kickstart is not None)
+    return (watched.verdict.kind, status.stage, status.install, status.kickstart is not None, _actions(status))
+
+
+def _actions(status: Status) -> str:
+    """How far the post actions are of a host that restarts between them."""
+    if status.progress is None:
+        return ""
+    doing = ", rebooting" if status.progress.rebooting else ""
+    return f" ({len(status.actions)} of {status.progress.total} post actions{doing})"
 
 
 def _has_reached(status: Status, goal: Stage) -> bool:
@@ -459,6 +467,13 @@ def _diagnosis(name: str, status: Status | None, after: str) -> str:
             "nothing installs it again by itself, so look at its console, where the installer says what stopped it "
             "(often the disk, unsupported hardware or a power failure), put that right and ask for a reinstall of this "
             "host."
+        )
+    if status.progress is not None:
+        doing = "it said that it restarts" if status.progress.rebooting else "it has come back from a restart"
+        return (
+            f"{name} was at post action {len(status.actions)} of {status.progress.total} at {status.updated}, where "
+            f"{doing}, and did not finish in {after}: look at its console and at /var/log/esxi-pxe-actions.log, and "
+            "give it more time (timeout) if it only takes long."
         )
     return (
         f"{name} was installed at {status.stages.get('installed')} but its first boot did not report in {after}: "

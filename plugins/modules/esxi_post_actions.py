@@ -19,6 +19,8 @@ description:
     that was open before, or that a post action has start with the host, stays open.
   - It never sends more than one wrong login, and counts wrong ones over runs, because ESXi locks an account for
     15 minutes after five of them.
+  - Where post actions need a restart of the host, it restarts the host over SSH, waits until it is down and up again,
+    opens SSH once more and goes on. C(local.sh), by which hosts without Secure Boot go on, does not run under it.
   - A post action that fails does not fail its host here. Hand the result to M(pxemanager.esxi.esxi_pxe_host) with
     O(pxemanager.esxi.esxi_pxe_host#module:state=ready), which judges it as it judges what hosts report themselves.
 requirements:
@@ -74,13 +76,20 @@ options:
         type: str
       post_actions:
         description:
-          - The post actions, as P(pxemanager.esxi.esxi_host#role) describes them.
+          - The post actions, as P(pxemanager.esxi.esxi_host#role) describes them. The catalogue is in
+            U(https://github.com/pxemanager/pxemanager.esxi/blob/main/docs/post-actions.md).
         type: list
         elements: dict
         default: []
       firstboot:
         description:
           - Script that runs after them, as C(firstboot) in the settings of the kickstart.
+        type: str
+      server_url:
+        description:
+          - URL of the host's PXE server, such as C(http://192.168.77.10).
+          - It must be given when a post action names a depot of that server. M(pxemanager.esxi.esxi_pxe_host) returns
+            it.
         type: str
       trust_on_first_use:
         description:
@@ -102,6 +111,11 @@ options:
   timeout:
     description:
       - Seconds that each host's API may take to come up. A server may need ten minutes and more for its own start.
+    type: int
+    default: 1800
+  reboot_timeout:
+    description:
+      - Seconds that a host may take to go down and come up again, for each restart that its post actions need.
     type: int
     default: 1800
   attempts_file:
@@ -199,6 +213,11 @@ hosts:
         - The last words of the first post action that failed.
       returned: when the host has not failed
       type: str
+    reboots:
+      description:
+        - How often the host was restarted for its post actions.
+      returned: when the host has not failed
+      type: int
     certificate:
       description:
         - The certificate (PEM) that the host presents.
@@ -217,6 +236,7 @@ hosts:
       failed: false
       message: the first boot is done
       msg: 1 post actions were run over SSH.
+      reboots: 0
 failed_hosts:
   description:
     - Names of the hosts that failed.
@@ -252,12 +272,14 @@ def argument_spec() -> dict[str, t.Any]:
                 "bootstrap_password": {"type": "str", "no_log": True},
                 "post_actions": {"type": "list", "elements": "dict", "default": []},
                 "firstboot": {"type": "str"},
+                "server_url": {"type": "str"},
                 "trust_on_first_use": {"type": "bool", "default": False},
             },
         },
         "ssh_port": {"type": "int", "default": 22},
         "parallel": {"type": "int", "default": 16},
         "timeout": {"type": "int", "default": 1800},
+        "reboot_timeout": {"type": "int", "default": 1800},
         "attempts_file": {"type": "str", "default": "~/.ansible/pxemanager-esxi/attempts.json"},
         "on_host_failure": {"type": "str", "choices": list(ON_HOST_FAILURE), "default": "fail"},
     }
@@ -269,8 +291,9 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     require_pyvmomi()
     if params["parallel"] < 1:
         raise EsxiPxeError(f"parallel must be 1 or more, not {params['parallel']}.")
-    if params["timeout"] < 0:
-        raise EsxiPxeError(f"timeout must be 0 or more, not {params['timeout']}.")
+    for option in ("timeout", "reboot_timeout"):
+        if params[option] < 0:
+            raise EsxiPxeError(f"{option} must be 0 or more, not {params[option]}.")
     if not 0 < params["ssh_port"] < 65536:
         raise EsxiPxeError(f"ssh_port must be between 1 and 65535, not {params['ssh_port']}.")
     program = module.get_bin_path("ssh")
@@ -291,6 +314,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         ssh,
         parallel=params["parallel"],
         timeout=params["timeout"],
+        reboot_timeout=params["reboot_timeout"],
         check_mode=module.check_mode,
         attempts=Attempts(params["attempts_file"] or None),
     )

@@ -200,6 +200,10 @@ hosts:
       description: Id of the host's last install. V(none) before the first.
       type: str
       returned: when the host has not failed
+    server_url:
+      description: URL of this PXE server, below which its images and depots are.
+      type: str
+      returned: when O(state) is V(armed) or V(published) and the host has not failed
   sample:
     esx01.example.com:
       action: armed

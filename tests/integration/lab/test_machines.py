@@ -11,6 +11,7 @@ they report about the collection can be believed. Needs root, dnsmasq, busybox a
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +70,7 @@ class Site:
         self.tree = folder / "tree"
         self.requests: list[str] = []
         self.stages: list[str] = []
+        self.notes: list[dict[str, Any]] = []
         self.on_notification: Callable[[str], None] = lambda stage: None
         self._machines: list[tuple[machine.Machine, threading.Thread]] = []
         medium.make_tree(self.tree / "images/esxi")
@@ -132,6 +135,15 @@ dhcp-boot=tag:!efi,tag:!http,tag:!ipxe,pxelinux.0
                     self.end_headers()
                     return
                 super().do_GET()
+
+            def do_POST(self) -> None:
+                site.notes.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                site.on_notification(site.notes[-1]["stage"])
+                answer = json.dumps({"ok": True}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
 
             def log_message(self, *_arguments: object) -> None:
                 pass

@@ -128,6 +128,51 @@ def test_the_actions_run_and_ssh_is_closed_again(boot, run) -> None:
     assert BOOTSTRAP not in result["output"]
 
 
+def test_the_host_restarts_between_the_actions(boot, run) -> None:
+    host = boot()
+    actions = [
+        {"name": "one", "shell": "echo one >>runs\n", "reboot": True},
+        {"name": "two", "shell": "echo two >>runs; exit 3\n"},
+        {"name": "three", "shell": 'echo "three $ESXI_PXE_SERVER" >>runs; : >"$ESXI_PXE_REBOOT"\n', "reboot": "auto"},
+        {"name": "four", "shell": "echo four >>runs\n"},
+    ]
+
+    result = run(host.definition(post_actions=actions, server_url="http://192.0.2.1"), host=host, reboot_timeout=60)
+
+    mine = result["hosts"][NAME]
+    assert (mine["failed"], mine["reboots"]) == (False, 2), result
+    assert [(one["name"], one["rc"]) for one in mine["actions"]] == [("one", 0), ("two", 3), ("three", 0), ("four", 0)]
+    assert mine["message"].startswith("post action two failed with exit code 3")
+    assert "with 2 restarts of the host, and failed: two" in mine["msg"]
+    runs = (host.folder / "runs").read_text().split("\n")
+    assert runs == ["one", "two", "three http://192.0.2.1", "four", ""], "each once"
+    events = host.events()
+    assert events.count("restart") == 2 and events.count("StartService") == 3
+    assert events[-1] == "StopService" and not host.is_open()
+    assert host.esxi.state()["failed_logins"] == 0
+
+
+def test_a_host_that_does_not_restart_is_said(boot, run) -> None:
+    host = boot()
+    (host.folder / "bin" / "reboot").write_text("#!/bin/sh\nexit 0\n")
+
+    result = run(
+        host.definition(post_actions=[{"name": "one", "shell": "true\n", "reboot": True}]), host=host, reboot_timeout=3
+    )
+
+    message = result["hosts"][NAME]["msg"]
+    assert "was told to restart after post action 1 of 1" in message and "it has not gone down" in message
+
+
+def test_a_depot_needs_its_url(boot, run) -> None:
+    host = boot()
+
+    result = run(host.definition(post_actions=[{"vib": {"depot": "drivers"}}]), host=host)
+
+    assert "takes drivers from the PXE server; write server_url" in result["hosts"][NAME]["msg"]
+    assert host.events() == []
+
+
 def test_a_wrong_bootstrap_password_is_sent_once(boot, run) -> None:
     host = boot()
 

@@ -42,6 +42,24 @@ fi
 PYTHONPATH=/system/lab PYTHONDONTWRITEBYTECODE=1 python3 -m pxelab.esxi_api --listen "$address:443" --cert $ssl/rui.crt --key $ssl/rui.key \
     --state /disk/state/password --vcsim /system/lab/vcsim --name "$host_name" >/var/log/api.log 2>&1 &
 
+# Their reboot tells process 1, which is this shell; it ends whatever runs.
+restart() {
+    sync
+    say "event reboot"
+    reboot -f
+}
+trap restart TERM
+
+# In the background: a shell hears no signal while it waits for what runs in front of it.
+run_script() {
+    code=0
+    sh "$1" </dev/null &
+    wait $! || code=$?
+}
+
+# Of ESXi's memory a restart leaves what auto-backup.sh saved of /etc.
+if [ -e /bootbank/state.tar ]; then tar -x -p -f /bootbank/state.tar -C /; fi
+
 # Noted before they run: they run once, whatever becomes of them.
 mkdir -p /tmp/firstboot
 if [ -e /disk/state/firstboot/1 ]; then
@@ -49,11 +67,11 @@ if [ -e /disk/state/firstboot/1 ]; then
     sync
     for script in /tmp/firstboot/*; do
         say "event firstboot"
-        code=0
-        sh "$script" </dev/null || code=$?
+        run_script "$script"
         say "%firstboot: exit code $code"
     done
 fi
+run_script /etc/rc.local.d/local.sh
 if [ -e /var/run/reboot-asked ]; then
     sync
     say "event reboot"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ KEY = "TSM-SSH"
 _STUB = '#!/bin/sh\necho "{name} $*" >>"{folder}/calls"\n'
 # vim-cmd hostsvc/enable_ssh: from now on SSH starts with the host
 _POLICY = 'case "$1" in hostsvc/enable_ssh) echo on >"{folder}/policy" ;; esac\n'
-_MOVED = ("/var/log/", "/etc/vmware/", "/sbin/auto-backup.sh", "/dev/console")
+_REBOOT = '#!/bin/sh\necho reboot >>"{folder}/calls"\n: >"{folder}/reboot-asked"\n'
+_MOVED = ("/var/log/", "/etc/vmware/", "/sbin/auto-backup.sh", "/dev/console", "/var/run/", "/vmfs", "/bin/reboot")
+# Seconds that a restart takes: until it goes down, and until it answers again.
+_GOING, _COMING = 1.0, 2.0
 
 
 class SshService:
@@ -38,19 +42,25 @@ class SshService:
         self._login = login
         self._lock = threading.Lock()
         self._server: asyncssh.SSHAcceptor | None = None
-        for path in ("bin", "var/log", "etc/vmware/ssl"):
+        self._down_until = 0.0
+        for path in ("bin", "var/log", "var/run", "vmfs/volumes", "etc/vmware/ssl"):
             (folder / path).mkdir(parents=True, exist_ok=True)
         (folder / "etc/vmware/ssl/rui.crt").write_bytes(certificate.read_bytes())
         for name, more in (("esxcli", ""), ("localcli", ""), ("vim-cmd", _POLICY)):
             stub = folder / "bin" / name
             stub.write_text((_STUB + more).format(name=name, folder=folder), encoding="utf-8")
             stub.chmod(0o755)
+        reboot = folder / "bin/reboot"
+        reboot.write_text(_REBOOT.format(folder=folder), encoding="utf-8")
+        reboot.chmod(0o755)
         self._key = asyncssh.generate_private_key("ssh-ed25519")
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
     def answer(self, call: soap.Call) -> soap.Answer | None:
         """The answer to a call about services; ``None`` for every other call."""
+        if time.monotonic() < self._down_until:
+            return soap.Answer(503, b"")
         if call.method in ("StartService", "StopService"):
             return self._switch(call)
         if b"HostServiceSystem" in call.body and b"serviceInfo" in call.body:
@@ -82,7 +92,6 @@ class SshService:
         return vim_xml.returned(call, None)
 
     def _info(self) -> Any:
-        policy = self._folder / "policy"
         service = vim.host.Service(
             key=KEY,
             label="SSH",
@@ -90,7 +99,7 @@ class SshService:
             uninstallable=False,
             running=self._server is not None,
             ruleset=["sshServer"],
-            policy=policy.read_text(encoding="utf-8").strip() if policy.exists() else "off",
+            policy=self._policy(),
         )
         return vim.host.ServiceInfo(service=[service])
 
@@ -148,6 +157,29 @@ class SshService:
         process.stdout.write(out)
         process.stderr.write(err)
         process.exit(shell.returncode or 0)
+        asked = self._folder / "reboot-asked"
+        if asked.exists():
+            asked.unlink()
+            # Kept, so that nobody takes it away before it has run.
+            self._restarting = asyncio.ensure_future(self._restart())
+
+    async def _restart(self) -> None:
+        """Down, and up again with an empty memory; SSH runs only where it starts with the host."""
+        await asyncio.sleep(_GOING)
+        self._note("restart")
+        self._down_until = time.monotonic() + _COMING
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for path in (self._folder / "var/run").iterdir():
+            path.unlink()
+        if self._policy() == "on":
+            await asyncio.sleep(_COMING)
+            self._server = await self._start()
+
+    def _policy(self) -> str:
+        path = self._folder / "policy"
+        return path.read_text(encoding="utf-8").strip() if path.exists() else "off"
 
     def _note(self, event: str) -> None:
         with (self._folder / "events").open("a", encoding="utf-8") as stream:

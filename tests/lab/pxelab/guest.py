@@ -201,7 +201,18 @@ def _initrd(modules: Path, system_md5: str) -> bytes:
     if busybox is None:
         raise LabError("no static busybox on this machine")
     archive = Archive()
-    for folder in ("proc", "sys", "dev", "tmp", "var/log", "var/run", "root", "vmfs/volumes", "etc"):
+    for folder in (
+        "proc",
+        "sys",
+        "dev",
+        "tmp",
+        "var/log",
+        "var/run",
+        "root",
+        "vmfs/volumes",
+        "etc/rc.local.d",
+        "var/lib/stand-in",
+    ):
         archive.folder(folder)
     archive.device("dev/console", 5, 1)
     archive.file("bin/busybox", busybox.read_bytes(), 0o755)
@@ -216,6 +227,10 @@ def _initrd(modules: Path, system_md5: str) -> bytes:
         archive.link(command, "/opt/stand-in")
     archive.file("etc/stand-in-version", f"{VERSION}\n".encode())
     archive.file("etc/stand-in-fails", b"")
+    archive.file("etc/rc.local.d/local.sh", sandbox.LOCAL_SH, 0o1755)
+    for name, content in sandbox.AS_INSTALLED.items():
+        archive.file(f"var/lib/stand-in/{name}", content)
+    archive.link("bootbank", "/disk/state")
     archive.file("etc/passwd", b"root:x:0:0:Administrator:/:/bin/sh\n")
     archive.file("etc/group", b"root:x:0:root\n")
     archive.file("etc/hosts", b"127.0.0.1 localhost.localdomain localhost\n")

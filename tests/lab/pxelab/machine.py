@@ -19,7 +19,7 @@ from . import dhcp, firmware, net, nic, paths
 from .disk import Disk, System
 from .installer import Installer, InstallFailed
 from .loader import Hang, NextBootOption
-from .sandbox import Sandbox, SandboxError
+from .sandbox import LOCAL_SH, Sandbox, SandboxError
 
 COUNTERS = (
     "boots",
@@ -247,9 +247,12 @@ class Machine:
         self.say(f"booting {system.host_name} from the disk")
         self._show("booting")
         sandbox = self._sandbox(self.disk.root)
+        sandbox.start_over()
         address = self._configure(system)
         self._start_api(system, address)
         self._first_boot(system, sandbox)
+        if not sandbox.reboot_asked():
+            self._local_sh(system, sandbox)
         if sandbox.asked_for_reboot():
             self.count("reboots")
             self.say("reboot")
@@ -311,6 +314,18 @@ class Machine:
                 self.say(f"%firstboot: exit code {code}")
             except SandboxError as error:
                 self.say(f"%firstboot: {error}")
+
+    def _local_sh(self, system: System, sandbox: Sandbox) -> None:
+        """What ESXi runs at the end of each boot; its API is up by then."""
+        text = (sandbox.root / "etc/rc.local.d/local.sh").read_text(encoding="utf-8")
+        if text == LOCAL_SH.decode():
+            return
+        self._show("local.sh")
+        try:
+            code = sandbox.run(text, host_name=system.host_name, say=self.say, pause=self.pause)
+            self.say(f"local.sh: exit code {code}")
+        except SandboxError as error:
+            self.say(f"local.sh: {error}")
 
     def _start_api(self, system: System, address: str) -> None:
         self._api = start_api(self.disk.root, system, address, paths.LOGS / f"{self.hardware.name}.api.log")

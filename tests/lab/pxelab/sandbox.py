@@ -37,31 +37,18 @@ STAND_INS = (
     "/sbin/chkconfig",
     "/sbin/reboot",
 )
+LOCAL_SH = b"#!/bin/sh\n\n# local configuration options\n\n# Note: modify at your own risk!\n\nexit 0\n"
+# What every installation has, as stand_in.sh keeps it.
+AS_INSTALLED = {
+    "vswitches": b"vSwitch0\n",
+    "portgroups": b"Management Network\nVM Network\n",
+    "interfaces": b"vmk0\n",
+}
 CALLS = "var/log/stand-in-calls.log"
 REBOOT_ASKED = "var/run/reboot-asked"
+SAVED = "bootbank/state.tar"
 
-STAND_IN = r"""#!/bin/sh
-# stand-in for an ESXi command: remembers the call; /etc/stand-in-fails holds beginnings of calls that must fail
-call="${0##*/}"
-for word in "$@"; do
-    case $word in
-        *[!A-Za-z0-9_.,:=/@%+-]* | '') quoted=$(printf %s "$word" | sed "s/'/'\\\\''/g"); call="$call '$quoted'" ;;
-        *) call="$call $word" ;;
-    esac
-done
-printf '%s\n' "$call" >> /var/log/stand-in-calls.log
-while IFS= read -r start; do
-    case $start in '') continue ;; esac
-    case $call in "$start"*) echo "${0##*/}: told to fail" >&2; exit 1 ;; esac
-done < /etc/stand-in-fails
-case $call in
-    reboot* | poweroff* | halt*) : > /var/run/reboot-asked ;;
-    *'system version get'*) printf '   Product: VMware ESXi\n   Version: %s\n' "$(cat /etc/stand-in-version)" ;;
-    'vmware -v'*) echo "VMware ESXi $(cat /etc/stand-in-version) (stand-in)" ;;
-    *'system maintenanceMode get'*) echo Disabled ;;
-esac
-exit 0
-"""
+STAND_IN = (Path(__file__).parent / "stand_in.sh").read_text(encoding="utf-8")
 _PYTHON = '#!/bin/sh\nexec /usr/bin/python3 "$@"\n'
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 
@@ -114,6 +101,9 @@ class Sandbox:
         for device in _DEVICES:
             (self.root / "dev" / device).touch()
         self.put("etc/stand-in-version", f"{version}\n".encode())
+        for name, content in AS_INSTALLED.items():
+            self.put(f"var/lib/stand-in/{name}", content)
+        self.put("etc/rc.local.d/local.sh", LOCAL_SH, 0o1755)
         self.put("etc/passwd", b"root:x:0:0:Administrator:/:/bin/sh\n")
         self.put("etc/group", b"root:x:0:root\n")
         self.put("etc/hosts", b"127.0.0.1 localhost.localdomain localhost\n")
@@ -219,16 +209,35 @@ class Sandbox:
                     say(f"  | {line}")
         return code
 
-    @staticmethod
-    def _wait(process: subprocess.Popen[bytes], timeout: float, pause: Callable[[float], None]) -> int:
+    def _wait(self, process: subprocess.Popen[bytes], timeout: float, pause: Callable[[float], None]) -> int:
         deadline = time.monotonic() + timeout
         step = 0.02
         while process.poll() is None:
+            if (self.root / REBOOT_ASKED).exists():
+                # a restart ends whatever runs, after a while
+                pause(1.0)
+                process.kill()
+                return process.wait()
             if time.monotonic() > deadline:
                 raise SandboxError(f"the script was not done after {timeout:.0f} seconds")
             pause(step)
             step = min(0.3, step * 1.5)
         return process.returncode
+
+    def start_over(self) -> None:
+        """What ESXi's memory loses at a restart: all but what auto-backup.sh saved of /etc, and what is no file."""
+        for folder in ("var/run", "tmp", "etc/esxi-pxe"):
+            shutil.rmtree(self.root / folder, ignore_errors=True)
+        for folder in ("var/run", "tmp"):
+            (self.root / folder).mkdir()
+        self.put("etc/rc.local.d/local.sh", LOCAL_SH, 0o1755)
+        saved = self.root / SAVED
+        if saved.exists():
+            run(["tar", "-xpf", saved, "-C", self.root])
+
+    def reboot_asked(self) -> bool:
+        """Whether a script called ``reboot``."""
+        return (self.root / REBOOT_ASKED).exists()
 
     def asked_for_reboot(self) -> bool:
         """Whether a script called ``reboot``; asking forgets it."""

@@ -271,6 +271,9 @@ serial = fully("[0-9A-Z]{5}(-[0-9A-Z]{5}){4}")
 object_name = fully(r"[A-Za-z0-9][A-Za-z0-9 ._:/+@#()&,=-]{0,30}")
 switch = fully(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}")
 depot = fully(r"(https?://[A-Za-z0-9]|/vmfs/volumes/)[A-Za-z0-9._~:/?#@!&()*+,;=%-]{0,40}")
+volume = fully(r"[A-Za-z0-9][A-Za-z0-9._() -]{0,20}")
+volume_folder = fully(r"/vmfs/volumes/[A-Za-z0-9][A-Za-z0-9 ._()-]{0,10}(/[.]?[A-Za-z0-9_][A-Za-z0-9._-]{0,8}){1,2}")
+CORE = ("system", "coredump", "network", "set")
 plain = fully(r"[!#-&(-\[\]-_a-~]([ !#-&(-\[\]-_a-~]{0,30}[!#-&(-\[\]-_a-~])?")
 flag = st.booleans()
 
@@ -370,7 +373,8 @@ def portgroup_action(draw):
     command = ("network", "vswitch", "standard", "portgroup")
     both = (f"--portgroup-name={value['name']}", f"--vswitch-name={value['vswitch']}")
     if value.get("state") == "absent":
-        return value, [esxcli(*command, "remove", *both)]
+        # The stand-in shows none, so there is nothing to remove.
+        return value, []
     calls = [esxcli(*command, "add", *both)]
     if "vlan" in value:
         calls.append(esxcli(*command, "set", both[0], f"--vlan-id={value['vlan']}"))
@@ -384,6 +388,7 @@ def vmkernel_action(draw):
     command, name = ("network", "ip", "interface"), f"--interface-name={value['interface']}"
     more = [f"--mtu={value['mtu']}"] if "mtu" in value else []
     calls = [esxcli(*command, "add", name, f"--portgroup-name={value['portgroup']}", *more)]
+    calls += [esxcli(*command, "set", name, *more)] if more else []
     if draw(flag):
         value.update(address=draw(address), netmask="255.255.252.0", **draw(maybe(gateway=address)))
         gateway = [f"--gateway={value['gateway']}"] if "gateway" in value else []
@@ -405,7 +410,7 @@ def vib_action(draw):
     words = [f"{option}={value[source]}"]
     if "vib_name" in value:
         words.append(f"--vibname={value['vib_name']}")
-    words.extend(word for key, word in flags.items() if value.get(key))
+    words.extend(flags[key] for key in ("force", "no_live_install", "no_signature_check") if value.get(key))
     return value, [esxcli("software", "vib", "install", *words)]
 
 
@@ -448,12 +453,32 @@ TYPED = {
     "certificates": scalar(st.just("regenerate"), lambda _value: [["generate-certificates"]]),
     "component": st.builds(
         lambda url, name: (
-            {"url": url, "component_name": name},
+            {"depot": url, "component_name": name},
             [esxcli("software", "component", "apply", f"--depot={url}", *([f"--component={name}"] if name else []))],
         ),
         depot,
         st.none() | object_name,
     ),
+    "coredump": st.builds(
+        lambda server, port: (
+            {"server": server, "port": port},
+            [
+                esxcli(*CORE, "--interface-name=vmk0", f"--server-ip={server}", f"--server-port={port}"),
+                esxcli(*CORE, "--enable=true"),
+            ],
+        ),
+        address,
+        st.integers(1, 65535),
+    ),
+    "datastore": st.builds(
+        lambda name, new: (
+            {"name": name, "new_name": new},
+            [["vim-cmd", "hostsvc/datastore/rename", name, new]],
+        ),
+        volume,
+        volume,
+    ),
+    "depot": depot.map(lambda url: (url, [esxcli("software", "component", "apply", f"--depot={url}")])),
     "dns": dns_action(),
     "esx_shell": scalar(
         st.sampled_from(["enabled", "disabled"]),
@@ -465,17 +490,39 @@ TYPED = {
     ),
     "firewall": firewall_action(),
     "hostname": scalar(dns_name, lambda name: [esxcli("system", "hostname", "set", f"--fqdn={name}")]),
-    "image_profile": st.builds(
-        lambda url, name: (
-            {"url": url, "profile": name},
-            [esxcli("software", "profile", "update", f"--depot={url}", f"--profile={name}")],
-        ),
-        depot,
-        object_name,
-    ),
     "ipv6": scalar(flag, lambda on: [esxcli("network", "ip", "set", on_off(on, "ipv6-enabled"))]),
+    "kernel_setting": st.builds(
+        lambda name, value: (
+            {"name": name, "value": value},
+            [esxcli("system", "settings", "kernel", "set", f"--setting={name}", f"--value={value}")],
+        ),
+        fully("[A-Za-z][A-Za-z0-9_]{0,10}"),
+        st.integers(0, 9999),
+    ),
     "license": scalar(serial, lambda key: [["vim-cmd", "vimsvc/license", "--set", key]]),
     "maintenance_mode": scalar(flag, lambda on: [esxcli("system", "maintenanceMode", "set", on_off(on, "enable"))]),
+    "module_parameters": st.builds(
+        lambda name, value: (
+            {"module": name, "parameters": f"a={value} b=1,2"},
+            [
+                esxcli(
+                    *("system", "module", "parameters", "set"),
+                    *(f"--module={name}", f"--parameter-string=a={value} b=1,2"),
+                )
+            ],
+        ),
+        fully("[A-Za-z][A-Za-z0-9_-]{0,10}"),
+        st.integers(0, 9999),
+    ),
+    "nfs": st.builds(
+        lambda name, server, share: (
+            {"name": name, "server": server, "share": share},
+            [esxcli("storage", "nfs", "add", f"--host={server}", f"--share={share}", f"--volume-name={name}")],
+        ),
+        volume,
+        address | dns_name,
+        fully("/[A-Za-z0-9._/-]{0,20}"),
+    ),
     "ntp": st.builds(
         lambda servers, on: (
             {"servers": servers, "enabled": on},
@@ -485,6 +532,19 @@ TYPED = {
         flag,
     ),
     "portgroup": portgroup_action(),
+    "power_policy": st.just(("low", [advanced_call("/Power/CpuPolicy", "Low Power")])),
+    "profile": st.builds(
+        lambda url, name: (
+            {"depot": url, "profile": name},
+            [
+                esxcli("system", "maintenanceMode", "set", "--enable=true"),
+                esxcli("software", "profile", "update", f"--depot={url}", f"--profile={name}"),
+                esxcli("system", "maintenanceMode", "set", "--enable=false"),
+            ],
+        ),
+        depot,
+        object_name,
+    ),
     "route": st.builds(
         lambda third, gateway: (
             {"network": f"10.{third}.0.0/16", "gateway": gateway},
@@ -493,8 +553,15 @@ TYPED = {
         octet,
         address,
     ),
+    "scratch": volume_folder.map(
+        lambda path: (
+            path,
+            [["vim-cmd", "hostsvc/advopt/update", "ScratchConfig.ConfiguredScratchLocation", "string", path]],
+        )
+    ),
     "shell": shell_scripts(),
     "ssh": ssh_action(),
+    "ssh_keys": st.just((["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAbcdefghijklmnopqrstuvwxyz0123456789 a@b"], [])),
     "suppress_shell_warning": scalar(flag, lambda on: [advanced_call("/UserVars/SuppressShellWarning", int(on))]),
     "syslog": st.lists(log_host, min_size=1, max_size=3).map(
         lambda hosts: (
@@ -518,7 +585,9 @@ def actions(draw, kinds=tuple(TYPED)):
     kind = draw(st.sampled_from(kinds))
     value, calls = draw(TYPED[kind])
     common = maybe(name=object_name, ignore_errors=flag, timeout=st.integers(60, 86400))
-    return {kind: value, **draw(common)}, calls
+    # To the stand-ins every such setting is new: the hosts would restart.
+    still = {"reboot": False} if kind in ("module_parameters", "scratch") else {}
+    return {kind: value, **still, **draw(common)}, calls
 
 
 @st.composite
@@ -797,11 +866,19 @@ class Machine:
             ("/tmp/esxi-pxe", f"{self.root}/own"),
             ("/etc/vmware/ssl/rui.crt", f"{self.root}/rui.crt"),
             ("/sbin/auto-backup.sh", f"{self.root}/none"),
+            ("/etc/esxi-pxe", f"{self.root}/kept"),
+            ("/etc/rc.local.d", f"{self.root}/kept"),
+            ("/etc/ssh/", f"{self.root}/kept/ssh/"),
+            ("/var/run/", f"{self.root}/run/"),
+            ("/vmfs", f"{self.root}/vmfs"),
+            ("/sbin/reboot", f"{self.root}/none"),
+            ("/bin/reboot", f"{self.root}/none"),
             ("/sbin/generate-certificates", "generate-certificates"),
         ):
             script = script.replace(there, here)
         for name in ("calls", "note"):
             (self.root / name).write_bytes(b"")
+        shutil.rmtree(self.root / "vmfs", ignore_errors=True)
         (self.root / "section").write_text(script)
         done = subprocess.run(
             [BUSYBOX, "sh", str(self.root / "section")],
@@ -817,7 +894,7 @@ class Machine:
         for word in (self.root / "calls").read_bytes().decode("ascii").split("\0")[:-1]:
             # An argument is never empty here but for the last, which ends a call.
             if word:
-                words.append(word)
+                words.append(word.replace(f"{self.root}/vmfs", "/vmfs"))
             else:
                 calls.append(words)
                 words = []
@@ -825,6 +902,8 @@ class Machine:
         assert list(self.work.iterdir()) == [], "text was run"
         note = (self.root / "note").read_text()
         own = [call for call in calls if "httpClient" in call or call[:3] == ["localcli", "network", "firewall"]]
+        # Actions look before they change something.
+        own += [call for call in calls if {"list", "get", "hostsvc/advopt/view"} & set(call[1:6])]
         return done.returncode, [call for call in calls if call not in own], json.loads(note) if note else None
 
 

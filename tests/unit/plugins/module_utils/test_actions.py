@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,7 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._actions import ACTION_TYPES, parse_action, parse_actions
+from ansible_collections.pxemanager.esxi.plugins.module_utils._actions import (
+    ACTION_TYPES,
+    DepotUse,
+    kind_of,
+    parse_action,
+    parse_actions,
+)
 from ansible_collections.pxemanager.esxi.plugins.module_utils._fields import Fields
 
 VIB = "http://192.168.77.10/driver.vib"
@@ -33,6 +40,11 @@ def lines(value):
     first, *rest = action.shell().splitlines()
     assert first == "set -e", "a typed action stops at its first failing command"
     return rest
+
+
+def changes(value):
+    """The commands alone, without the look before each whether there is anything to do (tests/unit/docs tries it)."""
+    return [line.rpartition(" || ")[2] for line in lines(value)]
 
 
 @pytest.mark.parametrize(
@@ -56,11 +68,6 @@ def lines(value):
             {"suppress_shell_warning": True},
             ["esxcli system settings advanced set --option=/UserVars/SuppressShellWarning --int-value=1"],
         ),
-        (
-            {"ntp": {"servers": ["10.0.0.1", "ntp.Example.com", "2001:db8::1"]}},
-            ["esxcli system ntp set --server=10.0.0.1 --server=ntp.example.com --server=2001:db8::1 --enabled=true"],
-        ),
-        ({"ntp": ["10.0.0.1"]}, ["esxcli system ntp set --server=10.0.0.1 --enabled=true"]),
         (
             {"dns": {"servers": ["10.0.0.1", "10.0.0.2"], "search": ["example.com"]}},
             [
@@ -103,7 +110,11 @@ def lines(value):
         ),
         (
             {"portgroup": {"name": "VM Network", "vswitch": "vSwitch0", "state": "absent"}},
-            ["esxcli network vswitch standard portgroup remove '--portgroup-name=VM Network' --vswitch-name=vSwitch0"],
+            [
+                "if esxcli network vswitch standard portgroup list | sed 's/  .*//' | grep -qxF -- 'VM Network'; then "
+                "esxcli network vswitch standard portgroup remove '--portgroup-name=VM Network' "
+                "--vswitch-name=vSwitch0; fi"
+            ],
         ),
         (
             {
@@ -118,6 +129,7 @@ def lines(value):
             },
             [
                 "esxcli network ip interface add --interface-name=vmk1 --portgroup-name=vMotion --mtu=9000",
+                "esxcli network ip interface set --interface-name=vmk1 --mtu=9000",
                 "esxcli network ip interface ipv4 set --interface-name=vmk1 --ipv4=10.1.0.5 --netmask=255.255.255.0 "
                 "--type=static",
                 "esxcli network ip interface tag add --interface-name=vmk1 --tagname=vMotion",
@@ -140,21 +152,41 @@ def lines(value):
             {"advanced": {"option": "/Syslog/global/logDir", "value": "[ds 1] $x;y"}},
             ["esxcli system settings advanced set --option=/Syslog/global/logDir '--string-value=[ds 1] $x;y'"],
         ),
-        (
-            {"vib": VIB},
-            [f"esxcli software vib install --viburl={VIB}"],
-        ),
-        (
-            {"vib": {"depot": "/vmfs/volumes/ds/d.zip", "vib_name": "x", "force": True, "no_signature_check": True}},
-            ["esxcli software vib install --depot=/vmfs/volumes/ds/d.zip --vibname=x --force --no-sig-check"],
-        ),
-        ({"component": "https://h/d.zip"}, ["esxcli software component apply --depot=https://h/d.zip"]),
-        (
-            {"image_profile": {"url": "https://h/d.zip", "profile": "ESXi-8.0U3-standard"}},
-            ["esxcli software profile update --depot=https://h/d.zip --profile=ESXi-8.0U3-standard"],
-        ),
         ({"maintenance_mode": True}, ["esxcli system maintenanceMode set --enable=true"]),
-        ({"ipv6": False}, ["esxcli network ip set --ipv6-enabled=false"]),
+        (
+            {"ipv6": False},
+            [
+                "if esxcli network ip get | grep -q 'IPv6 Enabled: true'; then : >\"$ESXI_PXE_REBOOT\"; fi",
+                "esxcli network ip set --ipv6-enabled=false",
+            ],
+        ),
+        (
+            {"coredump": {"server": "10.0.0.5", "port": 6501}},
+            [
+                "esxcli system coredump network set --interface-name=vmk0 --server-ip=10.0.0.5 --server-port=6501",
+                "esxcli system coredump network set --enable=true",
+            ],
+        ),
+        (
+            {"power_policy": "high"},
+            ["esxcli system settings advanced set --option=/Power/CpuPolicy '--string-value=High Performance'"],
+        ),
+        (
+            {"datastore": {"name": "datastore1", "new_name": "a (1)"}},
+            ["vim-cmd hostsvc/datastore/rename datastore1 'a (1)'"],
+        ),
+        (
+            {"nfs": {"name": "iso", "server": "10.0.0.6", "share": "/iso", "read_only": True}},
+            ["esxcli storage nfs add --host=10.0.0.6 --share=/iso --volume-name=iso --readonly"],
+        ),
+        (
+            {"vswitch": {"name": "vSwitch0", "active": ["vmnic0"], "standby": ["vmnic1"], "promiscuous": False}},
+            [
+                "esxcli network vswitch standard policy failover set --vswitch-name=vSwitch0 --active-uplinks=vmnic0 "
+                "--standby-uplinks=vmnic1",
+                "esxcli network vswitch standard policy security set --vswitch-name=vSwitch0 --allow-promiscuous=false",
+            ],
+        ),
         (
             {"firewall": {"ruleset": "sshServer", "allowed": ["10.0.0.0/8"]}},
             [
@@ -171,13 +203,88 @@ def lines(value):
     ],
 )
 def test_typed_actions(action, commands):
-    assert lines(action) == commands
+    assert changes(action) == commands
 
 
 def test_every_type_is_tested_here():
     """So that a new type comes with its commands."""
     source = pathlib.Path(__file__).read_text(encoding="utf-8")
     assert not [kind for kind in ACTION_TYPES if f'"{kind}":' not in source]
+
+
+INSTALL = "said=$(esxcli software "
+
+
+@pytest.mark.parametrize(
+    ("action", "command"),
+    [
+        ({"vib": VIB}, f"vib install --viburl={VIB}"),
+        (
+            {"vib": {"depot": "/vmfs/volumes/ds/d.zip", "vib_name": "x", "force": True, "no_signature_check": True}},
+            "vib install --depot=/vmfs/volumes/ds/d.zip --vibname=x --force --no-sig-check",
+        ),
+        (
+            {"vib": {"depot": "drivers", "vib_name": ["a b", "c"]}},
+            "vib install --depot=\"$ESXI_PXE_SERVER\"/depots/drivers/index.xml '--vibname=a b' --vibname=c",
+        ),
+        (
+            {"vib": {"depot": "drivers", "file": "x.vib"}},
+            'vib install --viburl="$ESXI_PXE_SERVER"/depots/drivers/x.vib',
+        ),
+        ({"component": "https://h/index.xml"}, "component apply --depot=https://h/index.xml"),
+        ({"depot": "drivers"}, None),
+        (
+            {"profile": {"depot": "https://h/index.xml", "profile": "ESXi-8.0U3-standard"}},
+            "profile update --depot=https://h/index.xml --profile=ESXi-8.0U3-standard",
+        ),
+        (
+            {"profile": {"depot": "p", "profile": "X", "replace": True, "no_hardware_warning": True}},
+            'profile install --depot="$ESXI_PXE_SERVER"/depots/p/index.xml --profile=X --ok-to-remove '
+            "--no-hardware-warning",
+        ),
+    ],
+)
+def test_software(action, command):
+    text = lines(action)
+    (run,) = [line for line in text if line.startswith("said=")]
+    if command is not None:
+        assert run.startswith(f"{INSTALL}{command} 2>&1)")
+    assert text[-1] == "case $said in *'Reboot Required: true'*) : >\"$ESXI_PXE_REBOOT\" ;; esac"
+    parsed, _errors = parse(action)
+    assert (parsed.reboot, parsed.retry, parsed.timeout) == ("auto", True, 3600)
+    assert ("--no-sig-check" in run) is ("no_signature_check" in str(action)), "never without being asked for"
+
+
+def test_what_is_taken_from_the_pxe_servers_depots_is_known():
+    def depots(action):
+        return parse(action)[0].depots
+
+    assert depots({"vib": VIB}) == depots({"depot": "http://h/index.xml"}) == ()
+    assert depots({"vib": {"depot": "d", "file": "x.vib"}}) == (DepotUse("d", file="x.vib"),)
+    assert depots({"vib": {"depot": "d", "vib_name": "x"}}) == (DepotUse("d", vibs=("x",)),)
+    assert depots({"profile": {"depot": "d", "profile": "p"}}) == (DepotUse("d", profile="p"),)
+    assert depots({"component": "d"}) == depots({"depot": "d"}) == (DepotUse("d"),)
+
+
+@pytest.mark.parametrize(
+    ("more", "reboot", "retry"),
+    [
+        ({}, "no", False),
+        ({"reboot": True}, "yes", False),
+        ({"reboot": "true", "retry": "yes"}, "yes", True),
+        ({"reboot": "auto"}, "auto", False),
+        ({"reboot": False}, "no", False),
+    ],
+)
+def test_restarts(more, reboot, retry):
+    action, _errors = parse({"shell": ":", **more})
+    assert (action.reboot, action.retry) == (reboot, retry)
+
+
+def test_what_only_takes_effect_after_a_restart_asks_for_one():
+    asking = {kind for kind in ACTION_TYPES if kind_of(kind) and kind_of(kind).reboot == "auto"}
+    assert asking == {"component", "depot", "ipv6", "kernel_setting", "module_parameters", "profile", "scratch", "vib"}
+    assert parse({"ipv6": False, "reboot": False})[0].reboot == "no"
 
 
 def test_certificates_are_made_before_the_services_restart():
@@ -245,6 +352,26 @@ def test_common_options():
         ({"vib": "http://x/y.vib --force"}, "without blanks"),
         ({"vib": "http://x/$(reboot).vib"}, "without blanks and quotes"),
         ({"component": "/etc/passwd"}, "a path under /vmfs/volumes/"),
+        ({"depot": "../x"}, "the name of a depot"),
+        ({"depot": "a/b"}, "the name of a depot"),
+        ({"vib": {"depot": "d", "file": "../x.vib"}}, "the name of a VIB"),
+        ({"vib": {"depot": "http://h/index.xml", "file": "x.vib"}}, "goes with a depot of the PXE server"),
+        ({"vib": {"depot": "d", "file": "x.vib", "vib_name": "y"}}, "is a VIB by itself"),
+        ({"profile": {"depot": "d"}}, "profile.profile is missing"),
+        ({"vib": {"depot": "d", "acceptance": "any"}}, "one of certified, accepted"),
+        ({"ssh": "enabled", "reboot": "later"}, "write true, false or auto"),
+        ({"ssh_keys": ['command="x" ssh-rsa AAAA']}, "one public key"),
+        ({"ssh_keys": ["ssh-rsa AAAA\nssh-rsa BBBB"]}, "one public key"),
+        ({"scratch": "/vmfs/volumes/ds/../../etc"}, "a folder on a datastore"),
+        ({"scratch": "/tmp"}, "a folder on a datastore"),
+        ({"kernel_setting": {"name": "a b", "value": 1}}, "a kernel setting's name"),
+        ({"kernel_setting": {"name": "a", "value": "$(x)"}}, "letters, digits and"),
+        ({"module_parameters": {"module": "m", "parameters": "a=1;b"}}, "parameters such as"),
+        ({"power_policy": "full"}, "one of high, balanced"),
+        ({"nfs": {"name": "a", "server": "b", "share": "c"}}, "the exported folder"),
+        ({"datastore": {"name": "a/b", "new_name": "c"}}, "a datastore's name"),
+        ({"coredump": {}}, "coredump.server is missing"),
+        ({"route": {"network": "2001:db8::/32", "gateway": "10.0.0.1"}}, "an IPv4 network"),
         ({"maintenance_mode": "on purpose"}, "true or false"),
         ({"firewall": {"ruleset": "a b"}}, "firewall ruleset's name"),
         ({"certificates": True}, "regenerate"),
@@ -311,7 +438,10 @@ PLACES = [
     (lambda x: {"ntp": [x]}, "--server="),
     (lambda x: {"syslog": ["tcp://" + x]}, "--loghost=tcp://"),
     (lambda x: {"vswitch": {"name": x}}, "--vswitch-name="),
-    (lambda x: {"image_profile": {"url": "http://a", "profile": x}}, "--profile="),
+    (lambda x: {"profile": {"depot": "http://a", "profile": x, "maintenance_mode": False}}, "--profile="),
+    (lambda x: {"nfs": {"name": "a", "server": "b", "share": "/" + x}}, "--share=/"),
+    (lambda x: {"syslog": {"hosts": ["tcp://a"], "directory": "/vmfs/volumes/a/" + x}}, "--logdir=/vmfs/volumes/a/"),
+    (lambda x: {"module_parameters": {"module": "m", "parameters": "a=" + x}}, "--parameter-string=a="),
     (lambda x: {"firewall": {"ruleset": x}}, "--ruleset-id="),
     (lambda x: {"hostname": x}, "--fqdn="),
 ]
@@ -324,11 +454,17 @@ def test_a_value_stays_one_word(place, text):
     if action is None:
         assert all(error.isascii() and error.isprintable() for error in errors)
         return
-    command = action.shell().splitlines()[1]
-    words = [word for word in shlex.split(command) if word.startswith(option)]
-    assert len(words) == 1
-    assert words[0][len(option) :].lower() == text.lower()
+    words = [word for word in _words(action.shell()) if word.startswith(option)]
+    assert words
+    assert {word[len(option) :].lower() for word in words} == {text.lower()}
     assert action.shell().isascii() and action.shell().replace("\n", "").isprintable()
+
+
+def _words(text):
+    """Of what is run in a command substitution too."""
+    for line in text.splitlines():
+        inner = re.match(r"said=[$][(](.*) 2>&1[)]", line)
+        yield from shlex.split(inner[1] if inner else line)
 
 
 @pytest.mark.skipif(shutil.which("busybox") is None, reason="busybox is not installed")

@@ -5,21 +5,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import http.server
 import json
 import os
-import pathlib
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 
 import pytest
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._actions import Action
 from ansible_collections.pxemanager.esxi.plugins.module_utils._scripts import (
     firstboot_script,
     post_script,
@@ -27,48 +22,18 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._scripts import (
     quoted_lines,
     ssh_script,
 )
-
-BUSYBOX = shutil.which("busybox")
-pytestmark = pytest.mark.skipif(BUSYBOX is None, reason="busybox is not installed")
-
-MAC = "00:50:56:aa:bb:01"
-TOKEN = "0123456789abcdef0123456789abcdef"
-APPLETS = (
-    *("[", "cat", "cut", "date", "echo", "grep", "ls", "mkdir", "nc", "printf", "rm", "sed", "sh", "sleep", "tail"),
-    *("test", "timeout", "tr", "true", "wc"),
+from ansible_collections.pxemanager.esxi.tests.support.script_machine import (
+    BUSYBOX,
+    CERTIFICATE,
+    MAC,
+    OK,
+    TOKEN,
+    Machine,
+    Server,
+    action,
 )
-CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB+/=\nabcd\n-----END CERTIFICATE-----\n"
-OK = (200, {"ok": True, "stage": "x", "mode": "local"})
 
-
-class Server:
-    """Answers with the given (status, body) pairs in turn, the last one for ever; keeps what it was sent."""
-
-    def __init__(self, *answers, port=0):
-        self.answers = list(answers)
-        self.seen = []
-        owner = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                raw = self.rfile.read(int(self.headers["Content-Length"]))
-                owner.seen.append((self.path, dict(self.headers), raw))
-                status, body = owner.answers.pop(0) if len(owner.answers) > 1 else owner.answers[0]
-                data = body if isinstance(body, bytes) else json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_args):
-                pass
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/pbconnect/v1/notify"
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def notes(self):
-        return [json.loads(raw) for _path, _headers, raw in self.seen]
+pytestmark = pytest.mark.skipif(BUSYBOX is None, reason="busybox is not installed")
 
 
 @pytest.fixture
@@ -85,79 +50,6 @@ def serve():
         server.http.server_close()
 
 
-@dataclasses.dataclass
-class Outcome:
-    code: int
-    output: str
-    console: str
-    calls: list
-    slept: list
-
-
-class Machine:
-    """A machine that has busybox, stand-ins that record their calls, and maybe Python."""
-
-    def __init__(self, root: pathlib.Path, python: str | None, prelude: str = ""):
-        # Debian's busybox finds its own applets even where PATH has none: what shall be missing is a function here.
-        self.prelude = prelude
-        self.root = root
-        self.bin = root / "bin"
-        self.bin.mkdir()
-        for applet in APPLETS:
-            (self.bin / applet).symlink_to(BUSYBOX)
-        for tool in ("esxcli", "localcli", "vim-cmd"):
-            self.tool(tool, f'echo "{tool} $*" >>"{root}/calls"')
-        if python:
-            self.tool(python, f'exec {sys.executable} "$@"')
-        (root / "rui.crt").write_text("some text in front\n" + CERTIFICATE + CERTIFICATE)
-
-    def tool(self, name: str, text: str) -> None:
-        (self.bin / name).write_text(f"#!{BUSYBOX} sh\n{text}\n")
-        (self.bin / name).chmod(0o755)
-
-    def moved(self, script: str, url: str = "") -> str:
-        """The script with its own places below the machine's folder."""
-        for there, here in (
-            ("@PBCONNECT_URL@", url),
-            ("@PBCONNECT_TOKEN@", TOKEN),
-            ("/dev/console", f"{self.root}/console"),
-            ("/var/log/", f"{self.root}/"),
-            ("/tmp/esxi-pxe", f"{self.root}/work"),
-            ("/etc/vmware/ssl/rui.crt", f"{self.root}/rui.crt"),
-            ("/sbin/auto-backup.sh", f"{self.bin}/auto-backup.sh"),
-        ):
-            script = script.replace(there, here)
-        return script
-
-    def run(self, script: str, url: str, fast: bool = True, env=None) -> Outcome:
-        script = self.prelude + self.moved(script, url)
-        if fast:
-            # A function comes before a command and before a built-in.
-            script = f'sleep() {{ echo "$1" >>"{self.root}/slept"; command sleep 0.02; }}\n' + script
-        (self.root / "section").write_text(script)
-        environment = {"PATH": str(self.bin), **(env or {})}
-        done = subprocess.run(
-            [BUSYBOX, "sh", str(self.root / "section")],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=60,
-            check=False,
-        )
-        return Outcome(
-            done.returncode,
-            done.stdout.decode(errors="replace"),
-            self._read("console"),
-            self._read("calls").splitlines(),
-            self._read("slept").split(),
-        )
-
-    def _read(self, name: str) -> str:
-        path = self.root / name
-        return path.read_text() if path.exists() else ""
-
-
 @pytest.fixture(params=["python3", "python", None], ids=["python3", "python", "nc"])
 def machine(request, tmp_path):
     return Machine(tmp_path, request.param)
@@ -166,10 +58,6 @@ def machine(request, tmp_path):
 @pytest.fixture
 def plain(tmp_path):
     return Machine(tmp_path, "python3")
-
-
-def action(name, script, ignore_errors=False, timeout=60):
-    return Action(kind="shell", name=name, script=script, ignore_errors=ignore_errors, timeout=timeout)
 
 
 def unused_port() -> int:
