@@ -658,15 +658,17 @@ class Publisher:
         planned: bool = False,
         strict: bool = True,
         forget: bool = False,
+        timeout: float | None = None,
     ) -> None:
         """Under the locks of some hosts: plan for each of them, then write for all at once.
 
         :arg planned: start from what an earlier step has planned instead of from the disk.
         :arg strict: refuse a host whose status cannot be used.
         :arg forget: remove the locks as well.
+        :arg timeout: seconds to wait for the locks in all; default: as long as this call may.
         """
         try:
-            with self._host_locks(names):
+            with self._host_locks(names, self._lock_timeout if timeout is None else timeout):
                 self._each_locked(names, plan, planned, strict)
                 if forget and not self._check_mode:
                     for name in names:
@@ -675,7 +677,11 @@ class Publisher:
                             os.unlink(self._layout.lock(name))
         except LockTimeout as error:
             for name in names:
-                self._fail(name, error)
+                if len(names) == 1:
+                    self._fail(name, error)
+                else:
+                    # One host's lock is not the others': find out whose it is. All have waited long enough.
+                    self._each([name], plan, planned=planned, strict=strict, forget=forget, timeout=0)
 
     def _each_locked(self, names: t.Iterable[str], plan: _Plan, planned: bool, strict: bool) -> None:
         batches: dict[str, Batch] = {}
@@ -749,8 +755,8 @@ class Publisher:
         # A lock file is a write. What is read without it is whole all the same: everything is renamed into place.
         return contextlib.nullcontext() if self._check_mode else tree_lock(self._layout, self._lock_timeout)
 
-    def _host_locks(self, names: t.Iterable[str]) -> t.ContextManager[None]:
-        return contextlib.nullcontext() if self._check_mode else host_locks(self._layout, names, self._lock_timeout)
+    def _host_locks(self, names: t.Iterable[str], timeout: float) -> t.ContextManager[None]:
+        return contextlib.nullcontext() if self._check_mode else host_locks(self._layout, names, timeout)
 
     def _check_roots(self) -> None:
         for path in (self._layout.boot_root, self._layout.state_root):

@@ -71,7 +71,7 @@ class Results:
             self.diffs.append(_as_diff(name, before, after))
 
     def diff_of_host(self, name: str, brief: str, full: t.Callable[[], t.Iterable[_Diff]]) -> None:
-        """Add what is different of one host: in a few words for when there are many, and in full for when there are few.
+        """Add what is different of one host: in a few words for many hosts, in full for few.
 
         :arg full: gives header, before and after of each difference; called only when these are wanted.
         """
