@@ -67,6 +67,7 @@ class ServerReport:
     :ivar differing: hosts that it has otherwise, and in what.
     :ivar others: how many hosts of other labels it has.
     :ivar conflicts: hosts of the inventory that another label has published here.
+    :ivar kept: hosts that are not left over, and why not.
     :ivar problems: sentences about what is not as it should be.
     """
 
@@ -78,6 +79,7 @@ class ServerReport:
     differing: t.Mapping[str, tuple[str, ...]]
     others: t.Mapping[str, int]
     conflicts: t.Mapping[str, str]
+    kept: t.Mapping[str, str]
     problems: tuple[str, ...]
 
     @property
@@ -114,6 +116,7 @@ def _compare_one(
     differing: dict[str, tuple[str, ...]] = {}
     others: dict[str, int] = {}
     conflicts: dict[str, str] = {}
+    kept: dict[str, str] = {}
     problems = list(result["problems"])
     for name, host in sorted(result["hosts"].items()):
         mine = by_name.get(name)
@@ -122,11 +125,14 @@ def _compare_one(
             others[host["owner"]] = others.get(host["owner"], 0) + 1
             if here and host["owner"]:
                 conflicts[name] = host["owner"]
+            label = f"label {host['owner']}" if host["owner"] else "no label"
+            kept[name] = f"has {label} and is none of this inventory's ({', '.join(sorted(owners)) or 'no label'})"
             continue
         problems += host["problems"]
         if mine is None or not here:
             left.append(Left(name, host, mine.server if mine is not None else None))
             continue
+        kept[name] = "is in the inventory (take it out there first, or run the playbook retire)"
         differences = tuple(_differences(mine, host))
         if differences:
             differing[name] = differences
@@ -141,7 +147,16 @@ def _compare_one(
     }
     count = sum(1 for host in by_name.values() if host.server == server)
     return ServerReport(
-        server, len(result["hosts"]), count, tuple(left), missing, differing, others, conflicts, tuple(problems)
+        server,
+        published=len(result["hosts"]),
+        wanted=count,
+        left=tuple(left),
+        missing=missing,
+        differing=differing,
+        others=others,
+        conflicts=conflicts,
+        kept=kept,
+        problems=tuple(problems),
     )
 
 
@@ -230,13 +245,9 @@ def choose(
                 refused[one.name] = f"{one.name} {reason}. Name it (esxi_reconcile_remove={one.name}) when it is meant."
             else:
                 chosen.setdefault(report.server, []).append(one.name)
-    if not everything:
-        known = {one.name for report in reports.values() for one in report.left}
-        for name in names:
-            if name not in known:
-                refused[name] = (
-                    f"{name} is left over on none of {', '.join(reports) or 'no PXE server'}: it is not removed."
-                )
+    for report in reports.values() if not everything else ():
+        for name in report.kept.keys() & set(names):
+            refused[name] = f"{name} {report.kept[name]}, so it is not taken off {report.server}."
     total = len({name for taken in chosen.values() for name in taken})
     if total > maximum:
         return Choice(
