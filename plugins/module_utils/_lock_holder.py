@@ -15,7 +15,7 @@ import typing as t
 
 __all__ = ("describe_process", "holder_of")
 
-_MODULE = re.compile(rb"AnsiballZ_([a-z0-9_]+)\.py|/?([A-Za-z0-9_.-]+\.py)(?:\0|$)")
+_PROGRAM = re.compile(rb"([A-Za-z0-9_.-]+)\.py(?:\0|$)")
 _ANCESTORS = 12
 
 
@@ -40,9 +40,9 @@ def holder_of(fd: int) -> str:
 def describe_process(pid: int) -> str:
     """A process: its number, which module or program it is, how long it has run, and whose SSH session it came with."""
     parts = [f"process {pid}"]
-    match = _MODULE.search(_read(pid, "cmdline"))
+    match = _PROGRAM.search(_read(pid, "cmdline"))
     if match is not None:
-        parts.append((match.group(1) or match.group(2)).decode("ascii"))
+        parts.append(match.group(1).decode("ascii").removeprefix("AnsiballZ_"))
     seconds = _seconds(pid)
     if seconds is not None:
         parts.append(f"running for {seconds} s")

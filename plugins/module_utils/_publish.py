@@ -23,6 +23,7 @@ import contextlib
 import dataclasses
 import datetime
 import functools
+import itertools
 import os
 import re
 import typing as t
@@ -671,7 +672,7 @@ class Publisher:
             with self._host_locks(names, self._lock_timeout if timeout is None else timeout):
                 self._each_locked(names, plan, planned, strict)
                 if forget and not self._check_mode:
-                    for name in names:
+                    for name in itertools.filterfalse(self._results.failed, names):
                         # We hold it; who waits for it finds out that it is gone and makes a new one.
                         with contextlib.suppress(FileNotFoundError):
                             os.unlink(self._layout.lock(name))

@@ -371,6 +371,8 @@ class _Surveyor:
             if not _is_mac(mac):
                 continue
             targets = sorted({owner for owner in map(self._leads_to, paths) if owner})
+            if any(name in hosts and not hosts[name].macs for name in targets):
+                continue  # its record cannot be read, which has been said
             if any(os.path.lexists(f"{self._state}/hosts/{name}.json") and name not in hosts for name in targets):
                 continue  # published since we began to look
             trees = [name for name in targets if os.path.isdir(f"{self._boot}/hosts/{name}")]

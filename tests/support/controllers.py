@@ -4,8 +4,8 @@
 """Several controllers at one PXE server at once, each an ansible-playbook, while hosts install; and what came of it.
 
 Each controller has a part of the hosts, and the parts overlap. It writes kickstarts, publishes, arms, disarms, arms
-again and takes away, in an order of its own. Two controllers give the same host two different definitions; others give two
-hosts the same MAC address, or the same IP address. Machines that are armed fetch their kickstart and report meanwhile.
+again and takes away, in an order of its own. Two controllers give the same host two different definitions; others give
+two hosts the same MAC address, or the same IP address. Machines that are armed fetch their kickstart and report.
 
 What counts is on disk afterwards: every acknowledged stage; no file that is torn or half a definition; every host in a
 state that one of the possible orders of what was done to it gives; of two hosts that want the same address one.
