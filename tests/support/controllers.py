@@ -72,8 +72,8 @@ class Controller:
         return {one["name"] for state, hosts in self.steps if state == REMOVES for one in hosts}
 
 
-def controllers(count: int, size: int, overlap: int) -> list[Controller]:
-    """Controllers with `size` hosts each, of which so many are the next one's as well."""
+def controllers(count: int, size: int, overlap: int, short: bool = False) -> list[Controller]:
+    """Controllers with `size` hosts each, of which so many are the next one's as well; `short`: with half the steps."""
     made = []
     for which in range(count):
         first = which * (size - overlap)
@@ -89,10 +89,12 @@ def controllers(count: int, size: int, overlap: int) -> list[Controller]:
         quarter = max(1, size // 4)
         steps: list[tuple[str, list[dict[str, t.Any]]]] = [("armed", hosts)]
         if which % 2 == 0:
-            steps += [("disarmed", hosts[:quarter]), ("published", hosts), ("armed", hosts)]
+            steps += [("disarmed", hosts[:quarter])]
+            steps += [] if short else [("published", hosts), ("armed", hosts)]
         else:
             # The last of its own, and some that are the next one's as well.
-            steps += [(REMOVES, hosts[size - quarter : size]), ("armed", hosts[: size - quarter])]
+            steps += [(REMOVES, hosts[size - quarter : size])]
+            steps += [] if short else [("armed", hosts[: size - quarter])]
         made.append(Controller(hosts, steps))
     return made
 
@@ -324,11 +326,3 @@ HEAD = (
     f"{'rounds':>7}{'hosts':>8}{'operations':>12}{'machines':>10}{'acknowledged':>14}{'clashes':>9}{'between':>9}"
     f"{'problems':>10}"
 )
-
-
-def play(folder: pathlib.Path, rounds: int, count: int = 4, size: int = 200, overlap: int = 60) -> Campaign:
-    """So many rounds on one PXE server; each begins with whatever the one before has left."""
-    campaign = Campaign(folder)
-    for _number in range(rounds):
-        campaign.run(controllers(count, size, overlap))
-    return campaign

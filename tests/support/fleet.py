@@ -53,6 +53,8 @@ class Fleet:
             "esxi_host_bootstrap_password": "Bootstrap-pw-1",
             "esxi_host_root_password": "Root-secret-7!",
             "esxi_host_pxe_server": next(iter(self.servers)),
+            # of whoever delegates to a PXE server
+            "settings": str(self.server.config_path),
         }
         self.hosts: dict[str, dict[str, t.Any]] = {}
         for number in hosts:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import subprocess
 
@@ -19,7 +18,8 @@ from ansible_collections.pxemanager.esxi.tests.support.pbconnect_faults import n
 
 
 def test_controllers_that_overlap_while_machines_install(tmp_path: pathlib.Path) -> None:
-    campaign = controllers.play(tmp_path, rounds=1, count=3, size=10, overlap=4)
+    campaign = controllers.Campaign(tmp_path)
+    campaign.run(controllers.controllers(3, 8, 4, short=True))
     print(campaign)
     assert campaign.problems == []
     assert campaign.clashes and any(machine.acknowledged for machine in campaign.machines)
@@ -63,11 +63,8 @@ def test_slices_at_once_give_what_one_play_gives(tmp_path: pathlib.Path, at_once
     }
     fleet.variables["esxi_host_pxe_servers"] = {"pxe01": local}
     everybody = [*fleet.hosts, *fleet.servers]
-    # module_defaults of the test; in earnest the settings are where every PXE server has them
-    settings = json.dumps({"settings": str(fleet.server.config_path)})
     running = [
-        subprocess.Popen(**fleet.command("publish", "-e", settings, only=slice_of(everybody, number, 3)))
-        for number in (1, 2, 3)
+        subprocess.Popen(**fleet.command("publish", only=slice_of(everybody, number, 3))) for number in (1, 2, 3)
     ]
     for process in running:
         output, _nothing = process.communicate(timeout=120)
