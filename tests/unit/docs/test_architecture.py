@@ -40,7 +40,9 @@ def test_every_plugin_named_exists(name):
 
 @pytest.mark.parametrize(
     "name",
-    names(r"\b(?:esxi_(?:image|kickstart|pxe_host|firstboot_wait|post_actions|root_password)|vcenter_[a-z]+_[a-z]+)\b"),
+    names(
+        r"\b(?:esxi_(?:image|kickstart|pxe_host(?:_info)?|firstboot_wait|post_actions|root_password)|vcenter_[a-z]+_[a-z]+)\b"
+    ),
 )
 def test_every_module_named_exists(name):
     assert (PLUGINS / "modules" / f"{name}.py").is_file()
