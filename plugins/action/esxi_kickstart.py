@@ -73,6 +73,7 @@ class ActionModule(ActionBase):
                     "template": options["template"],
                     "config": options["config"],
                     "on_host_failure": options["on_host_failure"],
+                    **{key: options[key] for key in ("owner", "take_over_from", "diff_limit")},
                     "rendered": rendered.pack(),
                 },
                 task_vars=task_vars,

@@ -6,17 +6,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._batch import Batch, Change, Leftovers
+from ansible_collections.pxemanager.esxi.plugins.module_utils._diffs import brief_of
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._kickstart_text import mask_secrets
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout
+from ansible_collections.pxemanager.esxi.plugins.module_utils._owner import Owner, owner_in
 from ansible_collections.pxemanager.esxi.plugins.module_utils._rendered import Rendered
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Results
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
+    StoreError,
     host_locks,
     read_bytes,
     read_json,
@@ -27,9 +31,17 @@ __all__ = ["write_kickstarts"]
 # Each lock is an open file, and 1,024 open files are a usual limit.
 _AT_ONCE = 200
 
+_NOBODY = Owner()
+
 
 def write_kickstarts(
-    rendered: Rendered, layout: Layout, gid: t.Optional[int], results: Results, check_mode: bool, want_diff: bool
+    rendered: Rendered,
+    layout: Layout,
+    gid: t.Optional[int],
+    results: Results,
+    check_mode: bool,
+    want_diff: bool,
+    owner: Owner = _NOBODY,
 ) -> None:
     """Makes each host's folder hold exactly its kickstarts, readable by root and the group ``gid`` alone.
 
@@ -37,7 +49,7 @@ def write_kickstarts(
     """
     for name, reasons in rendered.failures.items():
         results.fail(name, reasons)
-    writer = _Writer(rendered, layout, gid, results, check_mode, want_diff)
+    writer = _Writer(rendered, layout, gid, results, check_mode, want_diff, owner)
     names = sorted(name for name in rendered.texts if name not in rendered.failures)
     for start in range(0, len(names), _AT_ONCE):
         writer.write(names[start : start + _AT_ONCE])
@@ -52,6 +64,7 @@ class _Writer:
         results: Results,
         check_mode: bool,
         want_diff: bool,
+        owner: Owner,
     ) -> None:
         self._rendered = rendered
         self._layout = layout
@@ -59,6 +72,7 @@ class _Writer:
         self._results = results
         self._check_mode = check_mode
         self._want_diff = want_diff
+        self._owner = owner
         self._leftovers = Leftovers()
         self._kept: set[str] = set()
 
@@ -76,12 +90,20 @@ class _Writer:
             return
         self._report(names, changes)
 
+    def _owner_of(self, name: str) -> str:
+        try:
+            return owner_in(read_json(self._layout.record(name)))
+        except StoreError:
+            return ""  # publishing mends a damaged record
+
     def _commit(self, names: t.Sequence[str]) -> list[Change]:
         layout, gid = self._layout, self._gid
         self._kept = {name for name in names if name not in self._rendered.upgrades and self._waits_for_upgrade(name)}
         batch = Batch(self._leftovers)
         batch.folder(layout.kickstarts_dir, 0o2750, gid, mend=False)
         for name in names:
+            if self._owner.label:
+                self._owner.check(name, self._owner_of(name))
             folder = layout.kickstart_dir(name)
             batch.folder(folder, 0o2750, gid, tag=name)
             wanted = set()
@@ -122,9 +144,18 @@ class _Writer:
             how = ("to be written" if self._check_mode else "written") if name in changed else "up to date"
             kept = " Armed for an upgrade: what is there stays until it has booted." if name in self._kept else ""
             self._results.ok(name, changed=name in changed, msg=f"{what} {how}.{kept}", macs=macs)
+        by_host: dict[str, list[Change]] = {}
         for change in changes if self._want_diff else ():
             if change.path.endswith(".cfg"):
-                self._results.diff(change.path, mask_secrets(change.before or ""), mask_secrets(change.after or ""))
+                by_host.setdefault(change.tag, []).append(change)
+        kinds = [("", "kickstart", "kickstarts")]
+        for name, of_host in by_host.items():
+            brief = brief_of(((one.path, one.before, one.after) for one in of_host), kinds)
+            self._results.diff_of_host(name, brief, functools.partial(_full, of_host))
+
+
+def _full(changes: t.Iterable[Change]) -> list[tuple[str, str, str]]:
+    return [(one.path, mask_secrets(one.before or ""), mask_secrets(one.after or "")) for one in changes]
 
 
 def _kickstarts_in(folder: str) -> list[str]:

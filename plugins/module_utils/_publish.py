@@ -23,6 +23,7 @@ import contextlib
 import dataclasses
 import datetime
 import functools
+import itertools
 import os
 import re
 import typing as t
@@ -42,6 +43,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._boottree import (
 from ansible_collections.pxemanager.esxi.plugins.module_utils._depot_check import DepotCheck
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp import leases_of, needs_reload, reservation
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_release import Lease, send_releases
+from ansible_collections.pxemanager.esxi.plugins.module_utils._diffs import brief_of
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._images import (
     Image,
@@ -52,6 +54,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._images import (
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install
 from ansible_collections.pxemanager.esxi.plugins.module_utils._kickstart_text import split_kickstart
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import INSTALL, LOCAL, MODES, Layout
+from ansible_collections.pxemanager.esxi.plugins.module_utils._owner import Owner, owner_in
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status, timestamp
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
     LOCK_TIMEOUT,
@@ -124,12 +127,14 @@ class _Found:
 
     :ivar macs: the MACs for which it may have links.
     :ivar mode: None: it has no link; empty: its link is not one of ours.
+    :ivar owner: the label in its record.
     """
 
     macs: tuple[str, ...]
     status: Status | None
     install: Install | None
     mode: str | None
+    owner: str = ""
 
 
 _Plan = t.Callable[[str, _Found], tuple[Batch, _Found]]
@@ -151,6 +156,7 @@ class Publisher:
         stuck_after: float = 3600,
         reinstall_max: int | None = None,
         lock_timeout: float = LOCK_TIMEOUT,
+        owner: Owner | None = None,
     ) -> None:
         """Look nowhere yet.
 
@@ -159,6 +165,7 @@ class Publisher:
         :arg check_mode: find out and report what would be done, write nothing, take no lock.
         :arg stuck_after: seconds, see `decide`.
         :arg reinstall_max: with more hosts than this to be installed again, none of them is; None: no limit.
+        :arg owner: whose hosts these are; default: nobody asks, and a label that a host has stays.
         :raises StoreError: the configured group does not exist.
         """
         self._config = config
@@ -173,6 +180,7 @@ class Publisher:
         self._stuck_after = stuck_after
         self._reinstall_max = reinstall_max
         self._lock_timeout = lock_timeout
+        self._owner = owner if owner is not None else Owner()
         self._gid = resolve_group(config.group)
         self._leftovers = Leftovers()
         self._changes: dict[str, list[Change]] = {}
@@ -334,7 +342,7 @@ class Publisher:
         now_mode = INSTALL if found.mode == INSTALL and armed else LOCAL
         batch.link(layout.mode_link(name), now_mode, name)
         self._plan_old_macs(batch, name, [mac for mac in found.macs if mac not in host.macs])
-        record = {"schema": RECORD_SCHEMA, **host.to_record()}
+        record = {"schema": RECORD_SCHEMA, **host.to_record(), **self._owner.of_record(found.owner)}
         batch.write(layout.record(name), dump_json(record), 0o640, self._gid, name)
         for path, target in host_links(name, host.macs).items():
             batch.link(f"{root}/{path}", target, name)
@@ -351,7 +359,7 @@ class Publisher:
             status = dataclasses.replace(status, image=host.image, updated=max(status.updated, timestamp(self._now)))
         if status is not found.status:
             self._write_status(batch, status)
-        return batch, _Found(host.macs, status, install, now_mode)
+        return batch, _Found(host.macs, status, install, now_mode, self._owner.after(found.owner))
 
     def _plan_old_macs(self, batch: Batch, name: str, macs: t.Iterable[str]) -> None:
         for mac in macs:
@@ -545,7 +553,7 @@ class Publisher:
         if mode == INSTALL:
             batch.phase = _LAST
             batch.link(link, INSTALL, name)
-        return batch, _Found(found.macs, status, install, mode), decision
+        return batch, dataclasses.replace(found, status=status, install=install, mode=mode), decision
 
     def _refuse(self, host: Host, images: t.Mapping[str, Image], status: Status) -> None:
         """:raises _Refused: the host must not be armed as things stand; with every reason."""
@@ -615,7 +623,8 @@ class Publisher:
             if disarmed != status:
                 status = disarmed
                 self._write_status(batch, status)
-        return batch, _Found(found.macs, status, install, LOCAL if found.mode is not None else None)
+        mode = LOCAL if found.mode is not None else None
+        return batch, dataclasses.replace(found, status=status, install=install, mode=mode)
 
     def _plan_remove(self, name: str, found: _Found) -> tuple[Batch, _Found]:
         layout = self._layout
@@ -690,30 +699,37 @@ class Publisher:
         planned: bool = False,
         strict: bool = True,
         forget: bool = False,
+        timeout: float | None = None,
     ) -> None:
         """Under the locks of some hosts: plan for each of them, then write for all at once.
 
         :arg planned: start from what an earlier step has planned instead of from the disk.
         :arg strict: refuse a host whose status cannot be used.
         :arg forget: remove the locks as well.
+        :arg timeout: seconds to wait for the locks in all; default: as long as this call may.
         """
         try:
-            with self._host_locks(names):
+            with self._host_locks(names, self._lock_timeout if timeout is None else timeout):
                 self._each_locked(names, plan, planned, strict)
                 if forget and not self._check_mode:
-                    for name in names:
+                    for name in itertools.filterfalse(self._results.failed, names):
                         # We hold it; who waits for it finds out that it is gone and makes a new one.
                         with contextlib.suppress(FileNotFoundError):
                             os.unlink(self._layout.lock(name))
         except LockTimeout as error:
             for name in names:
-                self._fail(name, error)
+                if len(names) == 1:
+                    self._fail(name, error)
+                else:
+                    # One host's lock is not the others': find out whose it is. All have waited long enough.
+                    self._each([name], plan, planned=planned, strict=strict, forget=forget, timeout=0)
 
     def _each_locked(self, names: t.Iterable[str], plan: _Plan, planned: bool, strict: bool) -> None:
         batches: dict[str, Batch] = {}
         for name in names:
             try:
                 found = self._after[name] if planned else self._look(name, strict)
+                self._owner.check(name, found.owner)
                 self._before.setdefault(name, found)
                 batches[name], self._after[name] = plan(name, found)
             except (EsxiPxeError, OSError) as error:
@@ -768,7 +784,8 @@ class Publisher:
                     f"The status of {name} cannot be used ({error}), so it is not known whether ESXi is on its disk: "
                     f"restore {self._layout.status(name)}, or retire the host (state absent)."
                 ) from error
-        return _Found(_texts(record, "macs") or self._macs_in_tree(name), status, install, mode)
+        macs = _texts(record, "macs") or self._macs_in_tree(name)
+        return _Found(macs, status, install, mode, owner_in(record))
 
     def _chunks(self, names: t.Iterable[str]) -> t.Iterator[list[str]]:
         everything = [name for name in names if not self._results.failed(name)]
@@ -779,8 +796,8 @@ class Publisher:
         # A lock file is a write. What is read without it is whole all the same: everything is renamed into place.
         return contextlib.nullcontext() if self._check_mode else tree_lock(self._layout, self._lock_timeout)
 
-    def _host_locks(self, names: t.Iterable[str]) -> t.ContextManager[None]:
-        return contextlib.nullcontext() if self._check_mode else host_locks(self._layout, names, self._lock_timeout)
+    def _host_locks(self, names: t.Iterable[str], timeout: float) -> t.ContextManager[None]:
+        return contextlib.nullcontext() if self._check_mode else host_locks(self._layout, names, timeout)
 
     def _check_roots(self) -> None:
         for path in (self._layout.boot_root, self._layout.state_root):
@@ -805,8 +822,36 @@ class Publisher:
             **extra,
         )
         if self._diff and changes:
-            before, now = self._diff_texts(changes)
-            self._results.diff(name, _summary(self._before[name]) + before, _summary(after) + now)
+            earlier = self._before[name]
+
+            def full() -> list[tuple[str, str, str]]:
+                before, now = self._diff_texts(changes)
+                return [(name, _summary(earlier) + before, _summary(after) + now)]
+
+            self._results.diff_of_host(name, self._brief(earlier, after, changes), full)
+
+    def _brief(self, before: _Found, after: _Found, changes: t.Iterable[Change]) -> str:
+        """What is done to a host, in a few words."""
+        root, layout = self._boot_root, self._layout
+        kinds = (
+            (f"{root}/hosts/", "boot file", "boot files"),
+            (f"{root}/", "link", "links"),
+            (f"{layout.records_dir}/", "record", "records"),
+            (f"{layout.status_dir}/", "status", "statuses"),
+            (f"{layout.installs_dir}/", "install record", "install records"),
+            (f"{layout.kickstarts_dir}/", "kickstart", "kickstarts"),
+            (f"{layout.reservations_dir}/", "reservation", "reservations"),
+        )
+        steps = [
+            f"{what} {old or 'none'} -> {new or 'none'}"
+            for what, old, new in (
+                ("mode", before.mode, after.mode),
+                ("stage", before.status and before.status.stage, after.status and after.status.stage),
+            )
+            if old != new
+        ]
+        links = [change for change in changes if change.path != str(layout.mode_link(change.tag))]
+        return "; ".join(filter(None, (*steps, brief_of(((one.path, one.before, one.after) for one in links), kinds))))
 
     def _diff_texts(self, changes: t.Iterable[Change]) -> tuple[str, str]:
         """Before and after: the names of new and removed files, the contents of changed ones. No secrets."""

@@ -12,6 +12,7 @@ import json
 import typing as t
 import zlib
 
+from ansible_collections.pxemanager.esxi.plugins.module_utils._diffs import DIFF_LIMIT
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import ON_HOST_FAILURE
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import CONFIG_PATH
@@ -58,6 +59,9 @@ def argument_spec() -> dict[str, t.Any]:
             "apply_defaults": True,
             "options": {key: {"type": "int", "default": value} for key, value in deadlines.items()},
         },
+        "owner": {"type": "str", "default": ""},
+        "take_over_from": {"type": "str", "default": ""},
+        "diff_limit": {"type": "int", "default": DIFF_LIMIT},
         "config": {"type": "path", "default": CONFIG_PATH},
         "on_host_failure": {"type": "str", "choices": list(ON_HOST_FAILURE), "default": "fail"},
         "rendered": {"type": "str", "no_log": True},

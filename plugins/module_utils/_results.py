@@ -12,10 +12,16 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.pxemanager.esxi.plugins.module_utils._diffs import together
+
 __all__ = ("ON_HOST_FAILURE", "Results")
 
 ON_HOST_FAILURE = ("fail", "report")
 """Choices of the modules' option `on_host_failure`."""
+
+
+# What it is of, before, after.
+_Diff = tuple[str, str, str]
 
 
 class Results:
@@ -24,6 +30,7 @@ class Results:
     def __init__(self) -> None:
         self.hosts: dict[str, dict[str, t.Any]] = {}
         self.diffs: list[dict[str, t.Any]] = []
+        self._host_diffs: dict[str, tuple[str, t.Callable[[], t.Iterable[_Diff]]]] = {}
         self.shared_changed = False
         """Whether something was changed that belongs to no single host."""
 
@@ -61,7 +68,14 @@ class Results:
     def diff(self, name: str, before: str, after: str) -> None:
         """Add a difference in the form that Ansible's `--diff` prints; equal texts are left out."""
         if before != after:
-            self.diffs.append({"before_header": name, "after_header": name, "before": before, "after": after})
+            self.diffs.append(_as_diff(name, before, after))
+
+    def diff_of_host(self, name: str, brief: str, full: t.Callable[[], t.Iterable[_Diff]]) -> None:
+        """Add what is different of one host: in a few words for many hosts, in full for few.
+
+        :arg full: gives header, before and after of each difference; called only when these are wanted.
+        """
+        self._host_diffs[name] = (brief, full)
 
     @property
     def failed_hosts(self) -> list[str]:
@@ -83,10 +97,11 @@ class Results:
         reasons = " | ".join(f"{name}: {self.hosts[name]['msg'].removeprefix(f'{name}: ')}" for name in failed)
         return f"{len(failed)} of {len(self.hosts)} hosts failed: {reasons}"
 
-    def as_return(self, on_host_failure: str = "fail") -> dict[str, t.Any]:
+    def as_return(self, on_host_failure: str = "fail", diff_limit: int = 0) -> dict[str, t.Any]:
         """The return value of a module: `changed`, `failed`, `msg`, `hosts`, `failed_hosts` and, if any, `diff`.
 
         :arg on_host_failure: `fail` makes the task fail when a host has failed; `report` leaves that to the caller.
+        :arg diff_limit: with more different hosts than this, no contents are shown; 0: however many there are.
         """
         if on_host_failure not in ON_HOST_FAILURE:
             raise ValueError(f"on_host_failure must be one of {', '.join(ON_HOST_FAILURE)}, not {on_host_failure!r}")
@@ -98,6 +113,18 @@ class Results:
             "hosts": self.hosts,
             "failed_hosts": failed,
         }
-        if self.diffs:
-            value["diff"] = self.diffs
+        diffs = list(self.diffs)
+        if 0 < diff_limit < len(self._host_diffs):
+            diffs.append({"prepared": together({name: brief for name, (brief, _full) in self._host_diffs.items()})})
+        else:
+            for _brief, full in self._host_diffs.values():
+                for header, before, after in full():
+                    if before != after:
+                        diffs.append(_as_diff(header, before, after))
+        if diffs:
+            value["diff"] = diffs
         return value
+
+
+def _as_diff(name: str, before: str, after: str) -> dict[str, str]:
+    return {"before_header": name, "after_header": name, "before": before, "after": after}

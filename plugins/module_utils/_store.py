@@ -33,6 +33,7 @@ import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import MODES, Layout, check_mode
+from ansible_collections.pxemanager.esxi.plugins.module_utils._lock_holder import holder_of
 
 __all__ = (
     "LockTimeout",
@@ -392,21 +393,6 @@ def flip(layout: Layout, name: str, mode: str, sync: bool = True) -> bool:
 # Locks.
 
 
-def _holder(fd: int) -> str:
-    """Who holds the lock of an open file, for a message; empty when the kernel does not tell."""
-    try:
-        info = os.fstat(fd)
-        wanted = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}"
-        with open("/proc/locks", encoding="ascii") as file:
-            for line in file:
-                words = line.split()
-                if len(words) > 5 and words[1] == "FLOCK" and words[5] == wanted:
-                    return f" (process {words[4]})"
-    except (OSError, ValueError):
-        pass
-    return ""
-
-
 def _lock(path: str, what: str, deadline: float, timeout: float) -> int:
     """Take a lock and return the descriptor that holds it."""
     pause = 0.005
@@ -419,8 +405,9 @@ def _lock(path: str, what: str, deadline: float, timeout: float) -> int:
                     break
                 except BlockingIOError:
                     if time.monotonic() >= deadline:
+                        waited = f" for more than {timeout:g} s" if timeout else " all the while"
                         raise LockTimeout(
-                            f"another run{_holder(fd)} has held the lock of {what} for more than {timeout:g} s: "
+                            f"another run{holder_of(fd)} has held the lock of {what}{waited}: "
                             f"wait for it to end and try again ({path})"
                         ) from None
                     time.sleep(pause)

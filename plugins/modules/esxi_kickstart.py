@@ -34,7 +34,7 @@ attributes:
   diff_mode:
     support: full
     details:
-      - The hash of the root password and licence keys are masked.
+      - The hash of the root password and licence keys are masked. See O(diff_limit).
   idempotent:
     support: full
     details:
@@ -103,6 +103,24 @@ options:
           - Seconds for C(%firstboot). The host is not reported as ready afterwards.
         type: int
         default: 900
+  owner:
+    description:
+      - Label of the inventory that these hosts are of, as of M(pxemanager.esxi.esxi_pxe_host). Nothing is written for a
+        published host that has another one.
+    type: str
+    default: ""
+  take_over_from:
+    description:
+      - A label whose hosts may be written for as well.
+    type: str
+    default: ""
+  diff_limit:
+    description:
+      - Up to how many different hosts a run with C(--diff) shows every kickstart of each. Of more than that it says in
+        one line what is done to which of them.
+      - V(0) shows every kickstart, however many hosts there are.
+    type: int
+    default: 10
   config:
     description:
       - Settings of the PXE server, as the role P(pxemanager.esxi.pxe_server#role) writes them.
@@ -204,6 +222,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._kickstart_store import write_kickstarts
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout
+from ansible_collections.pxemanager.esxi.plugins.module_utils._owner import Owner
 from ansible_collections.pxemanager.esxi.plugins.module_utils._rendered import Rendered, argument_spec
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Results
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import load
@@ -226,10 +245,11 @@ def main() -> t.NoReturn:
             results,
             module.check_mode,
             module._diff,
+            Owner.parse(module.params["owner"], module.params["take_over_from"]),
         )
     except EsxiPxeError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(**results.as_return(module.params["on_host_failure"]))
+    module.exit_json(**results.as_return(module.params["on_host_failure"], module.params["diff_limit"]))
     raise AssertionError("exit_json does not return")
 
 

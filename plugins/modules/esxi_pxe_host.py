@@ -31,7 +31,7 @@ attributes:
   diff_mode:
     support: full
     details:
-      - One difference for each host. The key of the kickstart's URL is masked.
+      - One difference for each host, see O(diff_limit). The key of the kickstart's URL is masked.
   idempotent:
     support: partial
     details:
@@ -99,6 +99,31 @@ options:
         fails.
       - No limit by default.
     type: int
+  owner:
+    description:
+      - Label of the inventory that these hosts are of, where several share a PXE server. Hosts get it when they are
+        published, and a host that has another label is refused, whatever O(state) is.
+      - Without it no label is looked at, and those that hosts have stay.
+    type: str
+    default: ""
+  take_over_from:
+    description:
+      - A label whose hosts may be touched as well, and get O(owner) when they are published.
+    type: str
+    default: ""
+  diff_limit:
+    description:
+      - Up to how many different hosts a run with C(--diff) shows every file of each. Of more than that it says in one
+        line what is done to which of them.
+      - V(0) shows every file, however many hosts there are.
+    type: int
+    default: 10
+  lock_timeout:
+    description:
+      - Seconds to wait for other runs and for the pbconnect service, which each hold the lock of what they are writing.
+        Hosts whose lock was not to be had fail, and name who has it.
+    type: int
+    default: 300
   on_host_failure:
     description:
       - With V(fail) the task fails when a host has failed. All others have been done by then.
@@ -114,6 +139,7 @@ options:
     type: path
     default: /etc/esxi-pxe/server.json
 seealso:
+  - module: pxemanager.esxi.esxi_pxe_host_info
   - module: pxemanager.esxi.esxi_kickstart
   - module: pxemanager.esxi.esxi_image
   - module: pxemanager.esxi.esxi_firstboot_wait
@@ -228,6 +254,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from ansible_collections.pxemanager.esxi.plugins.module_utils._diffs import DIFF_LIMIT
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import (
     DefinitionError,
     EsxiPxeError,
@@ -235,6 +262,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import (
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._first_boot import FirstBoot
 from ansible_collections.pxemanager.esxi.plugins.module_utils._hosts import parse_hosts, valid_name
+from ansible_collections.pxemanager.esxi.plugins.module_utils._owner import Owner
 from ansible_collections.pxemanager.esxi.plugins.module_utils._publish import Publisher
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Results
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import CONFIG_PATH, load
@@ -290,6 +318,8 @@ def act(module: AnsibleModule) -> Results:
         diff=module._diff,
         stuck_after=params["stuck_after"],
         reinstall_max=params["reinstall_max"],
+        lock_timeout=max(0, params["lock_timeout"]),
+        owner=Owner.parse(params["owner"], params["take_over_from"]),
     )
     if params["state"] in ("published", "armed"):
         parsed = parse_hosts(params["hosts"])
@@ -318,6 +348,10 @@ def main() -> None:
             },
             "stuck_after": {"type": "int", "default": 3600},
             "reinstall_max": {"type": "int"},
+            "owner": {"type": "str", "default": ""},
+            "take_over_from": {"type": "str", "default": ""},
+            "diff_limit": {"type": "int", "default": DIFF_LIMIT},
+            "lock_timeout": {"type": "int", "default": 300},
             "on_host_failure": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
             "config": {"type": "path", "default": CONFIG_PATH},
         },
@@ -332,7 +366,7 @@ def main() -> None:
     except OSError as error:
         module.fail_json(msg=f"The disk of the PXE server could not be read or written: {error}.")
     # Not through fail_json(): a failed call has done the other hosts, and returns what it did.
-    module.exit_json(**results.as_return(module.params["on_host_failure"]))
+    module.exit_json(**results.as_return(module.params["on_host_failure"], module.params["diff_limit"]))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def test_every_plugin_named_exists(name):
 @pytest.mark.parametrize(
     "name",
     names(
-        r"\b(?:esxi_(?:image|image_info|depot|depot_info|kickstart|pxe_host|firstboot_wait|post_actions|root_password)|vcenter_[a-z]+_[a-z]+)\b"
+        r"\b(?:esxi_(?:(?:image|depot|pxe_host)(?:_info)?|kickstart|firstboot_wait|post_actions|root_password)"
+        r"|vcenter_[a-z]+_[a-z]+)\b"
     ),
 )
 def test_every_module_named_exists(name):

@@ -733,8 +733,7 @@ def _hold(layout, ready, done):
         done.wait(60)
 
 
-def test_a_host_that_somebody_else_holds_fails_and_the_call_ends(server, monkeypatch):
-    monkeypatch.setattr(_publish, "_CHUNK", 1)
+def test_a_host_that_somebody_else_holds_fails_alone_and_the_call_ends(server):
     context = multiprocessing.get_context("fork")
     ready, done = context.Event(), context.Event()
     server.good("published", ONE)

@@ -252,6 +252,10 @@ def test_documentation_and_arguments_are_the_same():
         "state": "published",
         "stuck_after": 3600,
         "reinstall_max": None,
+        "owner": "",
+        "take_over_from": "",
+        "diff_limit": 10,
+        "lock_timeout": 300,
         "on_host_failure": "fail",
         "config": "/etc/esxi-pxe/server.json",
     }
