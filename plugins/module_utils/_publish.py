@@ -202,9 +202,10 @@ class Publisher:
             for name, host in todo.items():
                 after = self._after.get(name)
                 # What arming would do, for whoever has to ask somebody else first whether it may.
-                extra = {}
+                extra: dict[str, t.Any] = {}
                 if after is not None and after.status is not None:
-                    extra["arming"] = self._decide(host, self._swept(after.status)).action
+                    decision = self._decide(host, self._swept(after.status))
+                    extra = {"arming": decision.action, "reinstalls": decision.reinstall}
                 self._report(name, "published" if self._changes.get(name) else "left", "published", **extra)
 
     def disarm(self, names: t.Iterable[str]) -> None:

@@ -26,6 +26,7 @@ A site in a box: PXE server, vCenter and stand-in machines in network namespaces
   firmware real firmware: BIOS and UEFI machines from blank disks to vCenter, rebooted, reinstalled
   flaps    real firmware: power lost at the worst moments, pbconnect silent for a while
   faults   hosts that fail, each in its own way, beside good ones
+  sites    two sites, one of them behind a DHCP relay, two vCenters, two controllers at once, one site away
   kill     the same job with ansible-playbook and pbconnect killed in between
   up       start the lab and leave it running until Ctrl-C (or 'down' from elsewhere)
   down     stop the lab of this checkout, or clean up after a killed one
@@ -68,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     firmware.add_argument("--pictures", type=Path, help="a folder for pictures of the machines' screens")
     commands.add_parser("flaps")
     commands.add_parser("faults")
+    two_sites = commands.add_parser("sites")
+    two_sites.add_argument("--hosts", type=int, default=2, help="how many at each site (default 2, at most 9)")
+    two_sites.add_argument("--keep", action="store_true", help="leave the lab running afterwards until Ctrl-C")
     kill = commands.add_parser("kill")
     kill.add_argument("--hosts", type=int, default=hosts)
     kill.add_argument("--kills", type=int, default=4, help="how often ansible-playbook is killed (default 4)")
@@ -134,7 +138,7 @@ def _run(options: argparse.Namespace) -> int:
 
         _say(supervisor.press(options.action, options.names))
         return 0
-    from . import demo, faults, flaps, kills, lab, report
+    from . import demo, faults, flaps, kills, lab, report, sites
 
     if options.command == "down":
         lab.down(_say)
@@ -153,6 +157,11 @@ def _run(options: argparse.Namespace) -> int:
             return _verdict(flaps.run(one))
         if options.command == "faults":
             return _verdict(faults.run(one))
+        if options.command == "sites":
+            code = _verdict(sites.run(one, options.hosts))
+            if options.keep:
+                _stay()
+            return code
         if options.command == "kill":
             return _verdict(kills.run(one, options.hosts, options.kills, options.seed))
         code = _verdict(demo.run(one, options.hosts, dhcp=options.dhcp))
