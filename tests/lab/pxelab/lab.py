@@ -89,7 +89,7 @@ class Lab:
         """Bring up two sites, each with a PXE server and a vCenter of its own; the second is behind a relay."""
         self.hosts = list(hosts)
         with self.phase("prepare"):
-            _check_tools("dhcrelay", "rsync")
+            _check_tools("rsync", "dnsmasq")
             self.say("preparing: the PXE servers' tree, the vCenter simulator, the installer medium")
             tree, vcsim, iso = rootfs.ensure(), vcenter.program(), make_medium()
         with self.phase("start"):
@@ -101,8 +101,7 @@ class Lab:
                 net.create_machine(one.hardware.number, one.hardware.macs, one.site.centre)
             paths.write_json(SECRETS, dataclasses.asdict(self.passwords), 0o600)
             inventory.write_sites(self.hosts, self.passwords, iso, settings)
-            relay = ["dhcrelay", "-4", "-d", "--no-pid", "-id", net.BRIDGE, "-iu", "lan", net.SERVER_B_ADDRESS]
-            procs.start(RELAY, relay, log=paths.LOGS / "relay.log", namespace=net.ROUTER)
+            procs.start(RELAY, relay(), log=paths.LOGS / "relay.log", namespace=net.ROUTER)
             for one_site in (site.FIRST, site.SECOND):
                 server.start(tree, one_site.box)
                 known = {one.name: one.address for one in self.hosts if one.site == one_site}
@@ -145,6 +144,22 @@ class Lab:
                 step()
             except Exception as error:
                 self.say(f"while taking the lab down: {error}")
+
+
+def relay() -> list[str]:
+    """The relay agent of the second site's router: ISC's where it is installed (isc-dhcp-relay), else dnsmasq's."""
+    if shutil.which("dhcrelay"):
+        return ["dhcrelay", "-4", "-d", "--no-pid", "-id", net.BRIDGE, "-iu", "lan", net.SERVER_B_ADDRESS]
+    way = f"--dhcp-relay={net.RELAYED_GATEWAY},{net.SERVER_B_ADDRESS}"
+    return [
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--log-facility=-",
+        "--log-dhcp",
+        way,
+    ]
 
 
 def take_down() -> None:
