@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 from . import inventory, report, server, site
@@ -24,9 +25,12 @@ def plan(count: int) -> list[Planned]:
     """``count`` machines for each site."""
     if not 1 <= count <= 9:
         raise ValueError("the lab takes 1 to 9 hosts at each of the two sites")
-    here = [inventory.plan_one(number) for number in range(1, count + 1)]
+    planned = [inventory.plan_one(number) for number in range(1, count + 1)]
     # UEFI, BIOS, iPXE in turn: all of them have to come through the relay
-    return here + [inventory.plan_one(_FIRST_OF_SECOND + number, at=site.SECOND) for number in range(count)]
+    planned += [inventory.plan_one(_FIRST_OF_SECOND + number, at=site.SECOND) for number in range(count)]
+    # they are installed again and again: their datastores may go
+    disk = {"device": "mpx.vmhba0:C0:T0:L0", "existing_vmfs": "overwrite"}
+    return [replace(one, variables={**one.variables, "esxi_host_disk": disk}) for one in planned]
 
 
 def run(lab: Lab, count: int) -> list[str]:
@@ -45,6 +49,19 @@ def run(lab: Lab, count: int) -> list[str]:
         with lab.phase("second_run"):
             result = lab.controller.play("provision", log="sites-again")
         found = _expect(lab, problems, "the second run", result, installs, changed=False)
+    if not problems:
+        lab.say(
+            "more hosts than esxi_host_reinstall_max are to be reinstalled, at each site no more than that: nobody is"
+        )
+        with lab.phase("too_many"):
+            limit = ("-e", f"esxi_host_reinstall_max={count}", "-e", "esxi_host_reinstall=too-many")
+            result = lab.controller.play("provision", *limit, log="sites-too-many")
+        if result.code == 0 or f"This run would reinstall {2 * count} hosts" not in " ".join(result.text.split()):
+            problems.append(
+                "reinstalling more hosts than esxi_host_reinstall_max at two sites together was not refused"
+            )
+        found = report.rows(lab)
+        problems += report.check_installed(lab, found, installs=installs)
     if not problems:
         installs += 1
         lab.say("two controllers at once reinstall the same hosts, by one request: each host once")
@@ -111,10 +128,14 @@ def _both(lab: Lab, *arguments: str, limits: tuple[str, ...] = ("", "")) -> list
         results[index] = controllers[index].play("provision", *arguments, *more, log=log)
 
     threads = [threading.Thread(target=play, args=(index,)) for index in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        controllers[1].close()
+        raise
     return [one for one in results if one is not None]
 
 
