@@ -33,7 +33,8 @@ class Child:
 
     def result(self) -> dict[str, t.Any]:
         """What the work returned, once it has; C(hosts) or, where it failed as a whole, C(msg)."""
-        with os.fdopen(self._pipe, encoding="utf-8") as pipe:
+        number, self._pipe = self._pipe, -1
+        with os.fdopen(number, encoding="utf-8") as pipe:
             text = pipe.read()
         os.waitpid(self.pid, 0)
         try:
@@ -44,12 +45,14 @@ class Child:
 
     def kill(self) -> None:
         """End it; what it would have found is lost."""
+        if self._pipe < 0:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGTERM)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
-        with contextlib.suppress(OSError):
-            os.close(self._pipe)
+        os.close(self._pipe)
+        self._pipe = -1
 
 
 def start(label: str, names: t.Sequence[str], work: t.Callable[[], dict[str, t.Any]]) -> Child:
