@@ -21,7 +21,7 @@ export HOSTS FIRMWARE
 PYTHONPATH := tests/lab
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap bootstrap-vm bootstrap-tests demo demo-vm lab provision retire test test-firmware lint format bench pictures previews clean
+.PHONY: help bootstrap bootstrap-vm bootstrap-tests demo demo-sites demo-vm lab provision retire test test-firmware lint format bench pictures previews clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -37,6 +37,9 @@ bootstrap-tests: ## Install what the tests need besides
 
 demo: bootstrap ## Install HOSTS stand-in machines (default 3) into a simulated vCenter, see the table it ends with
 	@$(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab demo
+
+demo-sites: bootstrap ## Two sites, one behind a DHCP relay, with two vCenters; two controllers at once; one site away
+	@$(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab sites
 
 demo-vm: bootstrap-vm ## The same with real firmware: virtual machines, FIRMWARE=bios,uefi (or uefi-http, ipxe, all)
 	@$(SUDO) env PYTHONPATH=$(PYTHONPATH) $(PYTHON) -m pxelab firmware

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.connection import ConnectionBase
 from ansible.utils.display import Display
 
+from ansible_collections.pxemanager.esxi.plugins.module_utils import _together
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Results
 from ansible_collections.pxemanager.esxi.plugins.module_utils._wait import (
     ReportError,
@@ -34,6 +36,8 @@ _LONGEST_PAUSE = 30.0
 _CALL_GRACE = 60.0
 # A module that ends without an answer was killed (a reboot, the OOM killer) or cannot run at all, which looks the same.
 _DEATHS_ALLOWED = 5
+# Waits that earlier calls of this loop have left to its last one. All calls of a loop are made in one process.
+_children: list[_together.Child] = []
 
 
 class _Lost(Exception):
@@ -56,6 +60,9 @@ class ActionModule(ActionBase):
     _requires_connection = True
     _supports_check_mode = True
     _supports_async = False
+    # who shows a line, and which process this one must not outlive
+    _say = _NAME
+    _parent: int | None = None
 
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
@@ -73,28 +80,72 @@ class ActionModule(ActionBase):
             ],
             options["stage"],
         )
+        self._say = f"{_NAME}: {options['site']}" if options["site"] else _NAME
+        if options["background"] and not self._task.check_mode:
+            _children.append(self._start(wait, options, task_vars))
+            result.update({"changed": False, "hosts": {}, "failed_hosts": [], "msg": "the last call of the loop waits"})
+            return result
+        children = list(_children)
+        _children.clear()
+        try:
+            own = self._outcome(wait, options, task_vars)
+            found = [child.result() for child in children]
+        except BaseException:
+            for child in children:
+                child.kill()
+            raise
+        if isinstance(own, AnsibleConnectionFailure) and not children:
+            raise own
+        if isinstance(own, dict) and "hosts" not in own and not children:
+            result.update(own)
+            result["failed"] = True
+            return result
+
+        results = Results()
+        everybody = [(options["site"], [str(host["name"]) for host in options["hosts"]], own)]
+        everybody += [(child.label, child.names, one) for child, one in zip(children, found)]
+        for site, names, outcome in everybody:
+            if isinstance(outcome, AnsibleConnectionFailure) or "hosts" not in outcome:
+                # Beside other PXE servers it is the failure of its own hosts only.
+                reason = outcome.get("msg") if isinstance(outcome, dict) else str(outcome)
+                for name in names:
+                    results.fail(name, f"{name}: {site}: {reason}" if site else f"{name}: {reason}")
+                continue
+            for name, one in outcome["hosts"].items():
+                if one["reached"] or one["kind"] == "pending":
+                    results.ok(name, changed=False, **one)
+                else:
+                    results.fail(name, one.pop("msg"), **one)
+        result.update(results.as_return(options["on_host_failure"]))
+        if not results.failed_hosts:
+            result["msg"] = wait.progress(0.0)
+        return result
+
+    def _start(self, wait: Wait, options: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> _together.Child:
+        """Wait in a process of its own, which ends when this one is no more."""
+
+        def work() -> dict[str, t.Any]:
+            outcome = self._outcome(wait, options, task_vars)
+            self.cleanup(force=True)
+            return outcome if isinstance(outcome, dict) else {"msg": str(outcome)}
+
+        self._parent = os.getpid()
+        return _together.start(options["site"] or "", [str(host["name"]) for host in options["hosts"]], work)
+
+    def _outcome(
+        self, wait: Wait, options: dict[str, t.Any], task_vars: dict[str, t.Any] | None
+    ) -> dict[str, t.Any] | AnsibleConnectionFailure:
+        """What became of the hosts, or why nobody knows."""
         try:
             if self._task.check_mode:
                 self._look_once(wait, options, task_vars)
             else:
                 self._wait(wait, options, task_vars)
         except _Broken as broken:
-            result.update(broken.result)
-            result["failed"] = True
-            return result
+            return {key: value for key, value in broken.result.items() if key != "hosts"}
         except _Lost as lost:
-            raise AnsibleConnectionFailure(f"the PXE server cannot be reached: {lost}") from lost
-
-        results = Results()
-        for name, found in wait.results().items():
-            if found["reached"] or found["kind"] == "pending":
-                results.ok(name, changed=False, **found)
-            else:
-                results.fail(name, found.pop("msg"), **found)
-        result.update(results.as_return(options["on_host_failure"]))
-        if not results.failed_hosts:
-            result["msg"] = wait.progress(0.0)
-        return result
+            return AnsibleConnectionFailure(f"the PXE server cannot be reached: {lost}")
+        return {"hosts": wait.results()}
 
     # -- the loop
 
@@ -112,6 +163,8 @@ class ActionModule(ActionBase):
         deaths = failures = 0
         first = True
         while wait.pending:
+            if self._parent is not None and os.getppid() != self._parent:
+                os._exit(1)  # Ansible was killed, and nobody would read what is found
             lost: str | None = None
             changed = False
             try:
@@ -119,7 +172,7 @@ class ActionModule(ActionBase):
                 hold = 0.0 if first else min(wait.hold(elapsed()), max(0.0, shown_at + _SHOW_EVERY - elapsed()))
                 changed = self._ask(wait, options, task_vars, hold, elapsed)
                 if failures:
-                    display.display(f"{_NAME}: the PXE server answers again")
+                    display.display(f"{self._say}: the PXE server answers again")
                 deaths = failures = 0
                 first = False
             except _Lost as exc:
@@ -133,11 +186,11 @@ class ActionModule(ActionBase):
                 failures += 1
                 if failures == 1:
                     # No warning: those are kept back until the task is over.
-                    display.display(f"{_NAME}: lost the PXE server, trying again: {lost}")
+                    display.display(f"{self._say}: lost the PXE server, trying again: {lost}")
             if wait.expire(elapsed(), lost):
                 changed = True
             if changed or elapsed() - shown_at >= _SHOW_EVERY:
-                display.display(f"{_NAME}: {wait.progress(elapsed())}")
+                display.display(f"{self._say}: {wait.progress(elapsed())}")
                 shown_at = elapsed()
             if lost is not None and wait.pending:
                 self._disconnect()

@@ -28,8 +28,11 @@ def _calls(registered: t.Any) -> t.Iterator[Mapping[str, t.Any]]:
 
 
 def _item(call: t.Any) -> t.Any:
-    """What the loop was at when it made the call. An item may itself be a call of an earlier loop."""
-    while isinstance(call, Mapping):
+    """What the loop was at when it made the call: a name, or a group of the filter call_groups.
+
+    An item may itself be a call of an earlier loop.
+    """
+    while isinstance(call, Mapping) and "names" not in call:
         call = call.get(call.get("ansible_loop_var", "item"))
     return call
 
@@ -46,10 +49,16 @@ def host_result(
             if isinstance(hosts, Mapping):
                 if name in hosts:
                     mine.append(hosts[name])
-            elif _item(call) in items:
+                continue
+            item = _item(call)
+            if isinstance(item, Mapping):
+                concerned, shown = name in item["names"], item["label"]
+            else:
+                concerned, shown = item in items, item
+            if concerned:
                 # The call failed as a whole, before it came to any host.
                 reason = call.get("msg") or otherwise
-                mine.append({"failed": True, "changed": False, "msg": f"{name}: {_item(call)}: {reason}"})
+                mine.append({"failed": True, "changed": False, "msg": f"{name}: {shown}: {reason}"})
     for result in mine:
         if result.get("failed"):
             return dict(result)

@@ -213,13 +213,13 @@ class Publisher:
             for name, host in todo.items():
                 after = self._after.get(name)
                 # What arming would do, for whoever has to ask somebody else first whether it may.
-                extra = {"server_url": self._config.base_url}
+                extra: dict[str, t.Any] = {"server_url": self._config.base_url}
                 if after is not None and after.status is not None:
                     decision = self._decide(host, self._swept(after.status))
                     if decision.action == "refuse":
                         self._results.fail(name, decision.msg, changed=bool(self._changes.get(name)))
                         continue
-                    extra["arming"] = decision.action
+                    extra |= {"arming": decision.action, "reinstalls": decision.reinstall}
                 self._report(name, "published" if self._changes.get(name) else "left", "published", **extra)
 
     def disarm(self, names: t.Iterable[str]) -> None:

@@ -89,6 +89,8 @@ def argument_spec() -> dict[str, t.Any]:
         "poll": {"type": "float", "default": 2.0},
         "config": {"type": "path", "default": "/etc/esxi-pxe/server.json"},
         "on_host_failure": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
+        "site": {"type": "str", "default": ""},
+        "background": {"type": "bool", "default": False},
         "hold": {"type": "float", "default": 0.0},
         "seen": {"type": "dict", "default": {}},
     }

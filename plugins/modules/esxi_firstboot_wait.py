@@ -102,6 +102,20 @@ options:
       - fail
       - report
     default: fail
+  site:
+    description:
+      - What lines for people call this PXE server. Useful where one task waits on several.
+    type: str
+    default: ""
+  background:
+    description:
+      - For a loop over several PXE servers, which Ansible would wait for one after the other.
+      - With V(true), this call of the loop begins to wait and returns at once, without hosts. The first later call of
+        the same loop with V(false), which must be the last one, waits as well, and returns the hosts of all.
+      - A PXE server that cannot be asked at all is then the failure of its own hosts, not of the task.
+      - Has no effect in check mode.
+    type: bool
+    default: false
   hold:
     description:
       - Seconds for which one call on the PXE server stays open when nothing happens, at most 45.
@@ -129,6 +143,18 @@ EXAMPLES = r"""
     timeout: 2700
   delegate_to: pxe01.example.com
   run_once: true
+
+- name: Wait on two PXE servers at once
+  pxemanager.esxi.esxi_firstboot_wait:
+    hosts: "{{ hosts_of[server] }}"
+    site: "{{ server }}"
+    background: "{{ not ansible_loop.last }}"
+  delegate_to: "{{ server }}"
+  run_once: true
+  loop: [pxe01.berlin.example.com, pxe01.tokyo.example.com]
+  loop_control:
+    loop_var: server
+    extended: true
 
 - name: Wait for a host with Secure Boot, and go on with those that arrived
   pxemanager.esxi.esxi_firstboot_wait:

@@ -222,6 +222,10 @@ hosts:
       type: str
       choices: [arm, keep, leave]
       returned: when O(state=published) and the host has not failed
+    reinstalls:
+      description: Whether O(state=armed) would install a machine that may have ESXi already.
+      type: bool
+      returned: when O(state=published) and the host has not failed
     install:
       description: Id of the host's last install. V(none) before the first.
       type: str

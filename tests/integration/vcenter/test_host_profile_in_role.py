@@ -40,7 +40,15 @@ PLAY = """
   tasks:
     - name: Say what the steps before have found out
       ansible.builtin.set_fact:
-        esxi_host__self: {name: "{{ inventory_hostname }}", vcenter: 127.0.0.1}
+        esxi_host__self:
+          name: "{{ inventory_hostname }}"
+          vcenter: 127.0.0.1
+          login:
+            hostname: 127.0.0.1
+            port: "{{ esxi_host_vcenter_port }}"
+            username: "{{ esxi_host_vcenter_username }}"
+            password: "{{ esxi_host_vcenter_password }}"
+            validate_certs: true
         esxi_host__join: {name: "{{ inventory_hostname }}", vcenter: 127.0.0.1}
         esxi_host__missing: {results: [{hosts: "{{ {newcomer: {'changed': true, 'failed': false}} }}"}]}
       vars:

@@ -44,14 +44,15 @@ class Controller:
             )
         )
 
-    def play(self, *names: str, **place: t.Any) -> dict[str, dict[str, int]]:
-        """Run the phase; what Ansible counted for each host."""
+    def play(self, *names: str, own: t.Optional[dict[str, t.Any]] = None, **place: t.Any) -> dict[str, dict[str, int]]:
+        """Run the phase; what Ansible counted for each host. ``own`` are further variables of some."""
         hosts = {}
         for name in names:
             status = self.server.status(name).to_json()
             hosts[name] = {
                 "esxi_host__installed": {"stage": "ready", "status": status},
                 "esxi_host_api_address": self.here.addresses[name],
+                **(own or {}).get(name, {}),
             }
         everything = {"hosts": {**{name: hosts[name] for name in names}, "pxe01": {}}}
         everything["vars"] = {
@@ -183,3 +184,20 @@ def test_an_upgraded_host_keeps_its_password_and_its_place(controller, listing) 
     assert controller.server.status(NAME).finished
     last = controller.play(NAME, hostname="", datacenter="", cluster="")
     assert not last[NAME]["failures"] and not last[NAME]["changed"], "one outside vCenter has nothing to be done"
+
+
+def test_a_login_that_is_refused_fails_its_own_hosts_alone(controller, listing) -> None:
+    here = controller.here
+    for number, name in enumerate((NAME, OTHER)):
+        here.addresses[name] = f"127.77.0.{21 + number}"
+        here.boot(name, 443, password=BOOTSTRAP)
+        controller.becomes_ready(name)
+
+    # the first host of the play, whose login all others had when there was one for all
+    found = controller.play(NAME, OTHER, own={NAME: {"esxi_host_vcenter_password": "Wrong-secret-9"}})
+
+    assert {name: found[name]["failures"] for name in (NAME, OTHER)} == {NAME: 1, OTHER: 0}, controller.output
+    assert listing(here.center) == {OTHER: ("DC0_C1", "connected")}
+    assert here.hosts[NAME].state()["password_changes"] == 0, "it could not join, so the next run does all of it"
+    assert controller.server.status(OTHER).finished and not controller.server.status(NAME).finished
+    assert "Wrong-secret-9" not in controller.output

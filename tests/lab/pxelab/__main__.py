@@ -29,6 +29,7 @@ A site in a box: PXE server, vCenter and stand-in machines in network namespaces
   flaps    real firmware: power lost at the worst moments, pbconnect silent for a while
   faults   hosts that fail, each in its own way, beside good ones
   images   images and depots: imported, booted from, kept while they are used, damaged, mended, removed
+  sites    two sites, one of them behind a DHCP relay, two vCenters, two controllers at once, one site away
   kill     the same job with ansible-playbook and pbconnect killed in between
   up       start the lab and leave it running until Ctrl-C (or 'down' from elsewhere)
   down     stop the lab of this checkout, or clean up after a killed one
@@ -73,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("upgrade")
     commands.add_parser("faults")
     commands.add_parser("images")
+    two_sites = commands.add_parser("sites")
+    two_sites.add_argument("--hosts", type=int, default=2, help="how many at each site (default 2, at most 9)")
+    two_sites.add_argument("--keep", action="store_true", help="leave the lab running afterwards until Ctrl-C")
     kill = commands.add_parser("kill")
     kill.add_argument("--hosts", type=int, default=hosts)
     kill.add_argument("--kills", type=int, default=4, help="how often ansible-playbook is killed (default 4)")
@@ -139,7 +143,7 @@ def _run(options: argparse.Namespace) -> int:
 
         _say(supervisor.press(options.action, options.names))
         return 0
-    from . import demo, faults, flaps, images, kills, lab, report
+    from . import demo, faults, flaps, images, kills, lab, report, sites
 
     if options.command == "down":
         lab.down(_say)
@@ -162,6 +166,11 @@ def _run(options: argparse.Namespace) -> int:
             return _verdict(faults.run(one))
         if options.command == "images":
             return _verdict(images.run(one))
+        if options.command == "sites":
+            code = _verdict(sites.run(one, options.hosts))
+            if options.keep:
+                _stay()
+            return code
         if options.command == "kill":
             return _verdict(kills.run(one, options.hosts, options.kills, options.seed))
         code = _verdict(demo.run(one, options.hosts, dhcp=options.dhcp))

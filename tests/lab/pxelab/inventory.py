@@ -16,8 +16,10 @@ from typing import Any
 
 import yaml
 
-from . import medium, net, paths, server, vcenter
+from . import medium, net, paths, server, site, vcenter
 from .firmware import Hardware
+from .site import Site
+from .vcenter import Center
 
 DOMAIN = "lab.example"
 IMAGE = f"esxi-{medium.DEFAULT_VERSION}"
@@ -35,6 +37,7 @@ class Planned:
     variables: dict[str, Any]
     address: str
     place: str
+    site: Site = site.FIRST
 
     @property
     def name(self) -> str:
@@ -49,6 +52,11 @@ class Secrets:
     bootstrap: str = field(default_factory=lambda: f"Boot-{secrets.token_hex(8)}")
     root: str = field(default_factory=lambda: f"Root-{secrets.token_hex(8)}")
     vcenter: str = field(default_factory=lambda: f"Vc-{secrets.token_hex(8)}")
+    vcenter_b: str = field(default_factory=lambda: f"Vc-{secrets.token_hex(8)}")
+
+    def of(self, center: Center) -> str:
+        """The password of a vCenter."""
+        return self.vcenter if center == site.FIRST.center else self.vcenter_b
 
 
 def plan(count: int, kinds: Sequence[str] = FIRMWARE) -> list[Planned]:
@@ -58,22 +66,22 @@ def plan(count: int, kinds: Sequence[str] = FIRMWARE) -> list[Planned]:
     return [plan_one(number, kinds) for number in range(1, count + 1)]
 
 
-def plan_one(number: int, kinds: Sequence[str] = FIRMWARE, **hardware: Any) -> Planned:
-    """One machine and its host. ``hardware`` overrides attributes of the machine."""
+def plan_one(number: int, kinds: Sequence[str] = FIRMWARE, at: Site = site.FIRST, **hardware: Any) -> Planned:
+    """One machine and its host, at a site. ``hardware`` overrides attributes of the machine."""
     name = f"esx{number:02d}.{DOMAIN}"
     firmware = kinds[(number - 1) % len(kinds)]
     macs = [f"00:50:56:aa:{number:02x}:01"]
     if number % 2:
         macs.append(f"00:50:56:aa:{number:02x}:02")
-    address = f"192.168.77.{20 + number}"
+    address = f"{at.network}{20 + number}"
     network: dict[str, Any] = {
         "address": f"{address}/{net.PREFIX_LENGTH}",
-        "gateway": net.CONTROLLER_ADDRESS,
+        "gateway": at.gateway,
         "nameservers": [net.CONTROLLER_ADDRESS],
     }
     if number % 5 == 3:
         # installed on a provisioning address, in service on another one
-        network["boot_address"] = f"192.168.77.{120 + number}"
+        network["boot_address"] = f"{at.network}{120 + number}"
     cluster = vcenter.CLUSTERS[(number - 1) % len(vcenter.CLUSTERS)]
     variables: dict[str, Any] = {
         # notations as people write them
@@ -86,7 +94,7 @@ def plan_one(number: int, kinds: Sequence[str] = FIRMWARE, **hardware: Any) -> P
             {"advanced": {"option": "/UserVars/SuppressShellWarning", "value": 1}},
             {"name": "note the rack", "shell": f"esxcli system welcomemsg set -m 'rack 7, slot {number}'"},
         ],
-        "esxi_host_vcenter": {"hostname": net.VCENTER_ADDRESS, "datacenter": vcenter.DATACENTER, "cluster": cluster},
+        "esxi_host_vcenter": {"hostname": at.center.address, "datacenter": vcenter.DATACENTER, "cluster": cluster},
     }
     if number != 2:
         # one host without
@@ -107,9 +115,8 @@ def plan_one(number: int, kinds: Sequence[str] = FIRMWARE, **hardware: Any) -> P
         "boot_nics": (1, 0) if number % 4 == 1 and number > 1 else tuple(range(len(macs))),
         "python": number % 2 == 1,
     }
-    return Planned(
-        Hardware(**{**values, **hardware}), variables, address, f"/{vcenter.DATACENTER}/host/{cluster}/{name}"
-    )
+    place = f"/{vcenter.DATACENTER}/host/{cluster}/{name}"
+    return Planned(Hardware(**{**values, **hardware}), variables, address, place, at)
 
 
 def _write(name: str, data: object) -> None:
@@ -140,9 +147,7 @@ def write(
     )
     of_server = {
         "ansible_host": net.SERVER_ADDRESS,
-        "ansible_user": "root",
-        "ansible_python_interpreter": "/usr/bin/python3",
-        "ansible_ssh_common_args": " ".join(server.ssh_options()),
+        **_login(),
         "pxe_server_interface": net.SERVER_INTERFACE,
         "pxe_server_address": net.SERVER_ADDRESS,
         "pxe_server_subnet": net.SUBNET,
@@ -152,21 +157,98 @@ def write(
         "pxe_server_images": [{"name": IMAGE, "src": ISO}],
     } | (server_settings or {})
     _write("group_vars/pxe_servers.yml", {key: value for key, value in of_server.items() if value is not None})
-    _write(
-        "group_vars/esxi_hosts.yml",
-        {
-            "esxi_host_image": IMAGE,
-            "esxi_host_disk": {"first": ["local"]},
-            "esxi_host_bootstrap_password": passwords.bootstrap,
-            "esxi_host_root_password": passwords.root,
-            "esxi_host_vcenter_username": vcenter.USERNAME,
-            "esxi_host_vcenter_password": passwords.vcenter,
-            "esxi_host_power_tasks": str(_write_power_tasks()),
-            **(settings or {}),
-        },
-    )
+    of_hosts = {
+        **_of_all_hosts(passwords),
+        "esxi_host_vcenter_username": vcenter.USERNAME,
+        "esxi_host_vcenter_password": passwords.vcenter,
+    }
+    _write("group_vars/esxi_hosts.yml", {**of_hosts, **(settings or {})})
     for one in planned:
         _write(f"host_vars/{one.name}.yml", one.variables)
+    return paths.INVENTORY
+
+
+def _login() -> dict[str, str]:
+    return {
+        "ansible_user": "root",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_ssh_common_args": " ".join(server.ssh_options()),
+    }
+
+
+def _of_all_hosts(passwords: Secrets) -> dict[str, Any]:
+    return {
+        "esxi_host_image": IMAGE,
+        "esxi_host_disk": {"first": ["local"]},
+        "esxi_host_bootstrap_password": passwords.bootstrap,
+        "esxi_host_root_password": passwords.root,
+        "esxi_host_power_tasks": str(_write_power_tasks()),
+    }
+
+
+def write_sites(hosts: Iterable[Planned], passwords: Secrets, iso: Path, settings: dict[str, Any]) -> Path:
+    """The inventory of two sites: what all have, what each site has, and the hosts. The ISO lies on the controller."""
+    shutil.rmtree(paths.INVENTORY, ignore_errors=True)
+    planned = list(hosts)
+    sites = (site.FIRST, site.SECOND)
+    _write(
+        "hosts.yml",
+        {
+            "pxe_servers": {"hosts": {one.box.name: None for one in sites}},
+            "esxi_hosts": {
+                "children": {
+                    one.name: {"hosts": {host.name: None for host in planned if host.site == one}} for one in sites
+                }
+            },
+        },
+    )
+    _write(
+        "group_vars/pxe_servers.yml",
+        {
+            **_login(),
+            "pxe_server_interface": net.SERVER_INTERFACE,
+            "pxe_server_pxelinux_dir": server.PXELINUX_DIR,
+            "pxe_server_images": [
+                {"name": IMAGE, "src": str(iso), "from": "controller"},
+                # nobody uses it: it must go nowhere
+                {"name": "unused", "src": str(iso), "from": "controller"},
+            ],
+        },
+    )
+    _write(
+        f"host_vars/{server.FIRST.name}.yml",
+        {
+            "ansible_host": server.FIRST.address,
+            "pxe_server_site": "A",
+            "pxe_server_address": server.FIRST.address,
+            "pxe_server_subnet": net.SUBNET,
+            "pxe_server_gateway": net.CONTROLLER_ADDRESS,
+        },
+    )
+    _write(
+        f"host_vars/{server.SECOND.name}.yml",
+        {
+            "ansible_host": server.SECOND.address,
+            "pxe_server_site": "B",
+            "pxe_server_address": server.SECOND.address,
+            "pxe_server_subnet": net.SERVER_B_SUBNET,
+            "pxe_server_gateway": net.SERVER_B_GATEWAY,
+            "pxe_server_relayed_subnets": [{"subnet": net.RELAYED_SUBNET, "gateway": net.RELAYED_GATEWAY}],
+            "pxe_server_push_rate": 4096,
+        },
+    )
+    _write("group_vars/esxi_hosts.yml", {**_of_all_hosts(passwords), **settings})
+    for one in sites:
+        _write(
+            f"group_vars/{one.name}.yml",
+            {
+                "esxi_host_pxe_server": one.box.name,
+                "esxi_host_vcenter_username": one.center.username,
+                "esxi_host_vcenter_password": passwords.of(one.center),
+            },
+        )
+    for host in planned:
+        _write(f"host_vars/{host.name}.yml", host.variables)
     return paths.INVENTORY
 
 

@@ -17,13 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import guest, inventory, medium, net, paths, procs, rootfs, sandbox, server, sitedhcp, supervisor, vcenter
+from . import guest, inventory, medium, net, paths, procs, rootfs, sandbox, server, site, sitedhcp, supervisor, vcenter
 from .ansible import Controller, close_connections
 from .errors import LabError
 from .inventory import Planned, Secrets
 from .lock import Lock
 
 MACHINES = "machines"
+RELAY = "relay"
 SECRETS = paths.RUN / "secrets.json"
 _STATE_SECONDS = 10.0
 
@@ -84,6 +85,29 @@ class Lab:
             vcenter.start(vcsim, self.passwords.vcenter, {one.name: one.address for one in self.hosts})
             self._start_machines(tree)
 
+    def start_sites(self, hosts: Iterable[Planned], settings: dict[str, Any]) -> None:
+        """Bring up two sites, each with a PXE server and a vCenter of its own; the second is behind a relay."""
+        self.hosts = list(hosts)
+        with self.phase("prepare"):
+            _check_tools("rsync", "dnsmasq")
+            self.say("preparing: the PXE servers' tree, the vCenter simulator, the installer medium")
+            tree, vcsim, iso = rootfs.ensure(), vcenter.program(), make_medium()
+        with self.phase("start"):
+            self.say(f"starting: networks, two PXE servers, two vCenters and {len(self.hosts)} machines")
+            net.create_centre()
+            net.create_server()
+            net.create_second_site()
+            for one in self.hosts:
+                net.create_machine(one.hardware.number, one.hardware.macs, one.site.centre)
+            paths.write_json(SECRETS, dataclasses.asdict(self.passwords), 0o600)
+            inventory.write_sites(self.hosts, self.passwords, iso, settings)
+            procs.start(RELAY, relay(), log=paths.LOGS / "relay.log", namespace=net.ROUTER)
+            for one_site in (site.FIRST, site.SECOND):
+                server.start(tree, one_site.box)
+                known = {one.name: one.address for one in self.hosts if one.site == one_site}
+                vcenter.start(vcsim, self.passwords.of(one_site.center), known, one_site.center)
+            self._start_machines(tree)
+
     def _start_machines(self, tree: Path) -> None:
         busybox = sandbox.static_busybox([tree / "usr/bin/busybox", tree / "bin/busybox"])
         if busybox is None:
@@ -122,6 +146,22 @@ class Lab:
                 self.say(f"while taking the lab down: {error}")
 
 
+def relay() -> list[str]:
+    """The relay agent of the second site's router: ISC's where it is installed (isc-dhcp-relay), else dnsmasq's."""
+    if shutil.which("dhcrelay"):
+        return ["dhcrelay", "-4", "-d", "--no-pid", "-id", net.BRIDGE, "-iu", "lan", net.SERVER_B_ADDRESS]
+    way = f"--dhcp-relay={net.RELAYED_GATEWAY},{net.SERVER_B_ADDRESS}"
+    return [
+        "dnsmasq",
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        "--log-facility=-",
+        "--log-dhcp",
+        way,
+    ]
+
+
 def take_down() -> None:
     """End what a lab of this checkout left: its processes by their pid files, mounts and namespaces."""
     close_connections()
@@ -136,7 +176,7 @@ def take_down() -> None:
     paths.SPEC.unlink(missing_ok=True)
 
 
-def _check_tools() -> None:
+def _check_tools(*more: str) -> None:
     if os.geteuid() != 0:
         raise LabError("the lab makes network namespaces and a container: run it as root")
     needed = (
@@ -150,6 +190,7 @@ def _check_tools() -> None:
         "ssh",
         "ssh-keygen",
         "xorriso",
+        *more,
     )
     missing = [tool for tool in needed if not shutil.which(tool)]
     if missing:

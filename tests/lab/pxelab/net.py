@@ -8,6 +8,11 @@
     pxelab            br0 192.168.77.1 (controller), 192.168.77.2 (vCenter)
     pxelab-server     eth0 192.168.77.10
     pxelab-mNN        eth0, eth1 with the MACs of the machine; its firmware and installer set the addresses
+
+A second site, where there is one, is routed: neither its PXE server nor its machines hear a broadcast of the other::
+
+    pxelab-router     wan 192.168.77.254; lan 10.20.0.1 towards its PXE server; br0 10.20.1.1 towards its machines
+    pxelab-server-b   eth0 10.20.0.10
 """
 
 from __future__ import annotations
@@ -22,6 +27,13 @@ from typing import Any, TypeVar
 from .procs import run
 
 T = TypeVar("T")
+
+ROUTER = "pxelab-router"
+WAN_ADDRESS = "192.168.77.254"
+VCENTER_B_ADDRESS = "192.168.77.3"
+SERVER_B = "pxelab-server-b"
+SERVER_B_ADDRESS, SERVER_B_GATEWAY, SERVER_B_SUBNET = "10.20.0.10", "10.20.0.1", "10.20.0.0/24"
+RELAYED_SUBNET, RELAYED_GATEWAY = "10.20.1.0/24", "10.20.1.1"
 
 PREFIX = "pxelab"
 CENTRE = "pxelab"
@@ -60,11 +72,11 @@ def _in(namespace: str, commands: Iterable[str]) -> None:
     run(["ip", "-n", namespace, "-batch", "-"], text="\n".join(commands) + "\n")
 
 
-def _plug(namespace: str, interface: str, port: str, mac: str | None) -> None:
-    """A cable from an interface of a namespace to a port of the bridge."""
+def _plug(namespace: str, interface: str, port: str, mac: str | None, centre: str | None = None) -> None:
+    """A cable from an interface of a namespace to a port of the bridge of the site."""
     address = f" address {mac}" if mac else ""
     _in(
-        CENTRE,
+        centre or CENTRE,
         [
             f"link add name {port} type veth peer name {interface} netns {namespace}{address}",
             f"link set {port} master {BRIDGE} up",
@@ -96,13 +108,50 @@ def create_server() -> None:
     _in(SERVER, ["link set lo up", f"address add {SERVER_ADDRESS}/{PREFIX_LENGTH} dev {SERVER_INTERFACE}"])
 
 
-def create_machine(number: int, macs: Iterable[str]) -> None:
-    """Namespace of a machine with a NIC for each MAC, without any address."""
+def create_second_site() -> None:
+    """A router with a leg in the first site, and behind it a PXE server and a network for machines."""
+    for namespace in (ROUTER, SERVER_B):
+        run(["ip", "netns", "add", namespace])
+        _in(namespace, ["link set lo up"])
+    _in(
+        ROUTER,
+        [
+            f"link add name {BRIDGE} type bridge stp_state 0 forward_delay 0",
+            f"link set {BRIDGE} up",
+            f"address add {RELAYED_GATEWAY}/{PREFIX_LENGTH} dev {BRIDGE}",
+            f"link add name lan type veth peer name {SERVER_INTERFACE} netns {SERVER_B}",
+            "link set lan up",
+            f"address add {SERVER_B_GATEWAY}/{PREFIX_LENGTH} dev lan",
+        ],
+    )
+    _plug(ROUTER, "wan", "router", None)
+    _in(ROUTER, [f"address add {WAN_ADDRESS}/{PREFIX_LENGTH} dev wan"])
+    _in(
+        SERVER_B,
+        [
+            f"link set {SERVER_INTERFACE} up",
+            f"address add {SERVER_B_ADDRESS}/{PREFIX_LENGTH} dev {SERVER_INTERFACE}",
+            f"route add default via {SERVER_B_GATEWAY}",
+        ],
+    )
+    _in(
+        CENTRE,
+        [
+            f"route add {SERVER_B_SUBNET} via {WAN_ADDRESS}",
+            f"route add {RELAYED_SUBNET} via {WAN_ADDRESS}",
+            f"address add {VCENTER_B_ADDRESS}/{PREFIX_LENGTH} dev {BRIDGE}",
+        ],
+    )
+    call_in(ROUTER, lambda: Path("/proc/sys/net/ipv4/ip_forward").write_text("1", encoding="ascii"))
+
+
+def create_machine(number: int, macs: Iterable[str], centre: str | None = None) -> None:
+    """Namespace of a machine with a NIC for each MAC, without any address; ``centre`` is where its bridge is."""
     namespace = machine_namespace(number)
     run(["ip", "netns", "add", namespace])
     _in(namespace, ["link set lo up"])
     for index, mac in enumerate(macs):
-        _plug(namespace, f"eth{index}", port(number, index), mac)
+        _plug(namespace, f"eth{index}", port(number, index), mac, centre)
 
 
 def create_taps(number: int, macs: Iterable[str]) -> None:

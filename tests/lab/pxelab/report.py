@@ -21,19 +21,21 @@ _COLUMNS = ("host", "firmware", "mode", "stage", "installs", "loops", "vCenter")
 def rows(lab: Lab) -> list[dict[str, Any]]:
     """One record for each host, from three independent sources: the status file and the mode link on the server, the
     machine's own counters, and vCenter's inventory."""
-    try:
-        members = vcenter.hosts(lab.passwords.vcenter)
-        compliance = vcenter.compliance(lab.passwords.vcenter)
-    except Exception as error:
-        # the rest of the table is what tells why
-        lab.say(f"vCenter does not answer: {error}")
-        members, compliance = {}, {}
+    members: dict[str, str] = {}
+    compliance: dict[str, str] = {}
+    for center in {one.site.center: None for one in lab.hosts}:
+        try:
+            members |= vcenter.hosts(lab.passwords.of(center), center)
+            compliance |= vcenter.compliance(lab.passwords.of(center), center)
+        except Exception as error:
+            # the rest of the table is what tells why
+            lab.say(f"{center.name} does not answer: {error}")
     found = []
     for one in lab.hosts:
         machine = lab.machine(one.name)
-        status = paths.read_json(server.path(f"{STATUS}/{one.name}.json")) or {}
+        status = paths.read_json(server.path(f"{STATUS}/{one.name}.json", one.site.box)) or {}
         try:
-            mode = os.readlink(server.path(f"{BOOT}/hosts/{one.name}/boot"))
+            mode = os.readlink(server.path(f"{BOOT}/hosts/{one.name}/boot", one.site.box))
         except OSError:
             mode = "-"
         found.append(

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import net, paths, procs
@@ -25,9 +26,29 @@ BOOT_SECONDS = 90.0
 PXELINUX_DIR = "/srv/pxelinux-3.86"
 
 
-def path(name: str) -> Path:
+@dataclass(frozen=True)
+class Box:
+    """One PXE server: what it is called, and where it is."""
+
+    name: str
+    namespace: str
+    address: str
+    process: str
+    folder: Path
+
+    @property
+    def root(self) -> Path:
+        """Its file system, seen from this machine."""
+        return self.folder / "root"
+
+
+FIRST = Box(NAME, net.SERVER, net.SERVER_ADDRESS, PROCESS, paths.SERVER)
+SECOND = Box("pxe02.lab.example", net.SERVER_B, net.SERVER_B_ADDRESS, "server-b", paths.RUN / "server-b")
+
+
+def path(name: str, box: Box = FIRST) -> Path:
     """A file of the server, seen from this machine."""
-    return ROOT / name.lstrip("/")
+    return box.root / name.lstrip("/")
 
 
 def ssh_options() -> list[str]:
@@ -50,7 +71,7 @@ def ssh_options() -> list[str]:
     ]
 
 
-def command(*words: str) -> list[str]:
+def command(*words: str, box: Box = FIRST) -> list[str]:
     """The command line that reaches the server, or runs ``words`` there."""
     return [
         "nsenter",
@@ -58,31 +79,36 @@ def command(*words: str) -> list[str]:
         "--",
         "ssh",
         *ssh_options(),
-        f"root@{net.SERVER_ADDRESS}",
+        f"root@{box.address}",
         *words,
     ]
 
 
-def run(command_line: str, *, check: bool = True, timeout: float = 60.0) -> str:
+def run(command_line: str, *, check: bool = True, timeout: float = 60.0, box: Box = FIRST) -> str:
     """Run a shell command on the server; returns its output, raises ``LabError`` when it fails."""
     try:
-        return procs.run(command(command_line), check=check, timeout=timeout).stdout
+        return procs.run(command(command_line, box=box), check=check, timeout=timeout).stdout
     except subprocess.TimeoutExpired as error:
         raise LabError(f"the PXE server did not answer within {timeout:.0f} s: {command_line}") from error
 
 
-def start(tree: Path) -> None:
+def start(tree: Path, box: Box = FIRST) -> None:
     """Boot the server from a tree, with an empty layer above it, and wait until it takes SSH. Raises ``LabError``."""
-    _mount(tree)
-    _put_files()
+    _mount(tree, box)
+    _put_files(box)
+    boot(box)
+
+
+def boot(box: Box = FIRST) -> None:
+    """Switch the server on, with the disk that it has, and wait until it takes SSH. Raises ``LabError``."""
     argv = [
         "systemd-nspawn",
         "--quiet",
-        f"--directory={ROOT}",
+        f"--directory={box.root}",
         "--boot",
         "--register=no",
-        "--machine=pxelab-server",
-        f"--network-namespace-path=/run/netns/{net.SERVER}",
+        f"--machine={box.namespace}",
+        f"--network-namespace-path=/run/netns/{box.namespace}",
         "--link-journal=no",
         "--resolv-conf=off",
         "--timezone=off",
@@ -93,27 +119,28 @@ def start(tree: Path) -> None:
     if not Path("/run/systemd/system").is_dir():
         # there is no service manager here that could give it a unit of its own
         argv.append("--keep-unit")
-    procs.start(PROCESS, argv, log=paths.LOGS / "server.console.log")
+    log = f"{box.process}.console.log"
+    procs.start(box.process, argv, log=paths.LOGS / log)
     deadline = time.monotonic() + BOOT_SECONDS
     while True:
         try:
-            run("true", timeout=10)
+            run("true", timeout=10, box=box)
             return
         except LabError as error:
-            if not procs.is_alive(PROCESS):
-                raise LabError("the PXE server's container ended; see .lab/logs/server.console.log") from error
+            if not procs.is_alive(box.process):
+                raise LabError(f"the PXE server's container ended; see .lab/logs/{log}") from error
             if time.monotonic() > deadline:
-                raise LabError(f"the PXE server did not come up: {error}; see .lab/logs/server.console.log") from error
+                raise LabError(f"the PXE server did not come up: {error}; see .lab/logs/{log}") from error
         time.sleep(0.3)
 
 
-def _mount(tree: Path) -> None:
-    shutil.rmtree(paths.SERVER, ignore_errors=True)
+def _mount(tree: Path, box: Box) -> None:
+    shutil.rmtree(box.folder, ignore_errors=True)
     for folder in ("root", "layer/upper", "layer/work"):
-        (paths.SERVER / folder).mkdir(parents=True)
+        (box.folder / folder).mkdir(parents=True)
 
     def mount() -> None:
-        layer = paths.SERVER / "layer"
+        layer = box.folder / "layer"
         for folder in ("upper", "work"):
             (layer / folder).mkdir(exist_ok=True)
         procs.run(
@@ -121,10 +148,10 @@ def _mount(tree: Path) -> None:
                 "mount",
                 "-t",
                 "overlay",
-                "pxelab-server",
+                box.namespace,
                 "-o",
                 f"lowerdir={tree},upperdir={layer}/upper,workdir={layer}/work",
-                ROOT,
+                box.root,
             ]
         )
 
@@ -132,15 +159,20 @@ def _mount(tree: Path) -> None:
         mount()
     except LabError:
         # a checkout that is itself on an overlay (a container) cannot hold the upper layer; memory can
-        procs.run(["mount", "-t", "tmpfs", "-o", "size=2g,mode=0755", "pxelab-layer", paths.SERVER / "layer"])
+        procs.run(["mount", "-t", "tmpfs", "-o", "size=2g,mode=0755", "pxelab-layer", box.folder / "layer"])
         mount()
 
 
-def _put_files() -> None:
+def _put_files(box: Box) -> None:
     """What an administrator's installation of the machine would have left: a name, a key that lets Ansible in."""
-    shutil.rmtree(paths.SSH, ignore_errors=True)
-    paths.SSH.mkdir(parents=True, mode=0o700)
-    procs.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "pxelab", "-f", KEY])
+
+    def path(name: str) -> Path:
+        return box.root / name.lstrip("/")
+
+    if box == FIRST:
+        shutil.rmtree(paths.SSH, ignore_errors=True)
+        paths.SSH.mkdir(parents=True, mode=0o700)
+        procs.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "pxelab", "-f", KEY])
     root_ssh = path("/root/.ssh")
     root_ssh.mkdir(mode=0o700, exist_ok=True)
     shutil.copyfile(KEY.with_suffix(".pub"), root_ssh / "authorized_keys")
@@ -148,11 +180,14 @@ def _put_files() -> None:
     for old in path("/etc/ssh").glob("ssh_host_*"):
         old.unlink()
     host_key = path("/etc/ssh/ssh_host_ed25519_key")
-    procs.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", NAME, "-f", host_key])
+    procs.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", box.name, "-f", host_key])
     public = host_key.with_name(f"{host_key.name}.pub").read_text(encoding="ascii").split()[:2]
-    KNOWN_HOSTS.write_text(f"{net.SERVER_ADDRESS} {' '.join(public)}\n", encoding="ascii")
-    path("/etc/hostname").write_text(f"{NAME}\n", encoding="ascii")
-    path("/etc/hosts").write_text(f"127.0.0.1 localhost\n{net.SERVER_ADDRESS} {NAME} pxe01\n", encoding="ascii")
+    with KNOWN_HOSTS.open("a", encoding="ascii") as known:
+        known.write(f"{box.address} {' '.join(public)}\n")
+    path("/etc/hostname").write_text(f"{box.name}\n", encoding="ascii")
+    path("/etc/hosts").write_text(
+        f"127.0.0.1 localhost\n{box.address} {box.name} {box.name.partition('.')[0]}\n", encoding="ascii"
+    )
     # "the package lists are fresh": there is no way out to refresh them
     for stamp in ("/var/lib/apt/periodic/update-success-stamp", "/var/lib/apt/lists/lock"):
         path(stamp).parent.mkdir(parents=True, exist_ok=True)
@@ -164,20 +199,26 @@ def _put_files() -> None:
     (folder / "pxelinux.0").write_bytes(b"pxelab stand-in of PXELINUX 3.86 2010-03-31\n".ljust(16384, b"\0"))
 
 
-def stop() -> None:
-    """End the server and unmount its tree. Harmless when there is none."""
+def switch_off(box: Box = FIRST) -> None:
+    """End the server; its disk stays. Harmless when there is none."""
     # SIGTERM lets systemd shut the services down in order, which is more than the lab needs to wait for
-    procs.stop(PROCESS, grace=8.0, signals=(signal.SIGTERM, signal.SIGKILL))
-    save_journal()
-    for folder in (ROOT, paths.SERVER / "layer"):
-        if os.path.ismount(folder):
-            procs.run(["umount", "-l", folder], check=False)
+    procs.stop(box.process, grace=8.0, signals=(signal.SIGTERM, signal.SIGKILL))
 
 
-def save_journal() -> None:
+def stop() -> None:
+    """End the servers and unmount their trees. Harmless when there are none."""
+    for box in (SECOND, FIRST):
+        switch_off(box)
+        save_journal(box)
+        for folder in (box.root, box.folder / "layer"):
+            if os.path.ismount(folder):
+                procs.run(["umount", "-l", folder], check=False)
+
+
+def save_journal(box: Box = FIRST) -> None:
     """Keep the server's log where it survives the server."""
-    folder = path("/var/log/journal")
+    folder = path("/var/log/journal", box)
     if not folder.is_dir():
         return
     done = procs.run(["journalctl", "--no-pager", "--output=short-iso", f"--directory={folder}"], check=False)
-    paths.write_text(paths.LOGS / "server.journal.log", done.stdout)
+    paths.write_text(paths.LOGS / f"{box.process}.journal.log", done.stdout)

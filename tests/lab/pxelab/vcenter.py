@@ -10,18 +10,17 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import net, paths, procs
 from .errors import LabError
 
-PROCESS = "vcenter"
 USERNAME = "administrator@vsphere.local"
 DATACENTER = "DC0"
 CLUSTERS = ("DC0_C0", "DC0_C1")
 CA = paths.TLS / "ca.crt"
-NAMES = paths.RUN / "vcenter-hosts"
 PROFILE = "Lab"
 PROFILES = paths.RUN / "vcenter-profiles.json"
 #: What the lab's host profile sets, and what it asks for each host.
@@ -41,6 +40,19 @@ _PROFILE = {
 _START_SECONDS = 30.0
 
 
+@dataclass(frozen=True)
+class Center:
+    """One vCenter: where it is, and who may log in."""
+
+    name: str
+    address: str
+    username: str
+
+
+FIRST = Center("vcenter", net.VCENTER_ADDRESS, USERNAME)
+SECOND = Center("vcenter-b", net.VCENTER_B_ADDRESS, "installer@site-b.local")
+
+
 def program() -> Path:
     """The simulator, built or found now (see tests/lab/vcsim/build.sh); raises ``LabError``."""
     out = paths.CACHE / "vcsim" / "vcsim"
@@ -48,16 +60,18 @@ def program() -> Path:
     return out
 
 
-def make_certificates() -> None:
-    """A CA of the lab, and the vCenter's certificate: vcsim's own is refused as too weak, and checks stay on."""
+_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+def make_authority() -> None:
+    """A CA of the lab."""
     paths.TLS.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     procs.run(
         [
             "openssl",
             "req",
             "-x509",
-            *key,
+            *_KEY,
             "-days",
             "30",
             "-subj",
@@ -72,23 +86,27 @@ def make_certificates() -> None:
             "keyUsage=critical,keyCertSign",
         ]
     )
+
+
+def make_certificate(center: Center) -> None:
+    """The vCenter's certificate: vcsim's own is refused as too weak, and checks stay on."""
     procs.run(
         [
             "openssl",
             "req",
             "-new",
-            *key,
+            *_KEY,
             "-subj",
-            "/CN=vcenter.lab.example",
+            f"/CN={center.name}.lab.example",
             "-keyout",
-            paths.TLS / "vcenter.key",
+            paths.TLS / f"{center.name}.key",
             "-out",
-            paths.TLS / "vcenter.csr",
+            paths.TLS / f"{center.name}.csr",
         ]
     )
-    extensions = paths.TLS / "vcenter.ext"
+    extensions = paths.TLS / f"{center.name}.ext"
     extensions.write_text(
-        f"subjectAltName=IP:{net.VCENTER_ADDRESS},DNS:vcenter.lab.example\nbasicConstraints=CA:FALSE\n",
+        f"subjectAltName=IP:{center.address},DNS:{center.name}.lab.example\nbasicConstraints=CA:FALSE\n",
         encoding="ascii",
     )
     procs.run(
@@ -99,7 +117,7 @@ def make_certificates() -> None:
             "-days",
             "30",
             "-in",
-            paths.TLS / "vcenter.csr",
+            paths.TLS / f"{center.name}.csr",
             "-CA",
             CA,
             "-CAkey",
@@ -108,31 +126,34 @@ def make_certificates() -> None:
             "-extfile",
             extensions,
             "-out",
-            paths.TLS / "vcenter.crt",
+            paths.TLS / f"{center.name}.crt",
         ]
     )
 
 
-def start(vcsim: Path, password: str, addresses: dict[str, str]) -> None:
+def start(vcsim: Path, password: str, addresses: dict[str, str], center: Center = FIRST) -> None:
     """Start the vCenter and wait for it. ``addresses`` is what its DNS knows: the hosts' names and addresses."""
-    make_certificates()
-    paths.write_text(NAMES, "".join(f"{address} {name}\n" for name, address in addresses.items()))
+    if center == FIRST:
+        make_authority()
+    make_certificate(center)
+    names = paths.RUN / f"{center.name}-hosts"
+    paths.write_text(names, "".join(f"{address} {name}\n" for name, address in addresses.items()))
     paths.write_text(PROFILES, json.dumps({"profiles": [_PROFILE]}, indent=2) + "\n")
-    log = paths.LOGS / "vcenter.log"
+    log = paths.LOGS / f"{center.name}.log"
     argv: list[str | Path] = [
         sys.executable,
         "-m",
         "pxelab.vcenter_api",
         "--listen",
-        f"{net.VCENTER_ADDRESS}:443",
+        f"{center.address}:443",
         "--cert",
-        paths.TLS / "vcenter.crt",
+        paths.TLS / f"{center.name}.crt",
         "--key",
-        paths.TLS / "vcenter.key",
+        paths.TLS / f"{center.name}.key",
         "--vcsim",
         vcsim,
         "--hosts",
-        NAMES,
+        names,
         "--profiles",
         PROFILES,
         # "-host 0" alone makes vcsim panic: the other two must be 0 as well
@@ -148,43 +169,44 @@ def start(vcsim: Path, password: str, addresses: dict[str, str]) -> None:
         "-vm",
         "0",
         "-username",
-        USERNAME,
+        center.username,
         "-password",
         password,
     ]
-    procs.start(PROCESS, argv, log=log, namespace=net.CENTRE)
+    procs.start(center.name, argv, log=log, namespace=net.CENTRE)
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:
-            hosts(password)
+            hosts(password, center)
             return
         except Exception as error:
-            if not procs.is_alive(PROCESS) or time.monotonic() > deadline:
+            if not procs.is_alive(center.name) or time.monotonic() > deadline:
                 raise LabError(f"the vCenter did not come up: {error}; see {log}") from error
         time.sleep(0.3)
 
 
 def stop() -> None:
-    """End the vCenter. Harmless when there is none."""
-    procs.stop(PROCESS)
+    """End the vCenters. Harmless when there are none."""
+    for center in (SECOND, FIRST):
+        procs.stop(center.name)
 
 
-def hosts(password: str) -> dict[str, str]:
+def hosts(password: str, center: Center = FIRST) -> dict[str, str]:
     """The hosts in the inventory: name and path, read by the lab itself over the vSphere API."""
-    return net.call_in(net.CENTRE, lambda: _with_session(password, _read_hosts))
+    return net.call_in(net.CENTRE, lambda: _with_session(password, _read_hosts, center))
 
 
-def compliance(password: str) -> dict[str, str]:
+def compliance(password: str, center: Center = FIRST) -> dict[str, str]:
     """What vCenter says of each host that has a host profile: its name and ``compliant``, ``nonCompliant``, ..."""
-    return net.call_in(net.CENTRE, lambda: _with_session(password, _read_compliance))
+    return net.call_in(net.CENTRE, lambda: _with_session(password, _read_compliance, center))
 
 
-def _with_session(password: str, work: Callable[[Any], dict[str, str]]) -> dict[str, str]:
+def _with_session(password: str, work: Callable[[Any], dict[str, str]], center: Center) -> dict[str, str]:
     from pyVim.connect import Disconnect, SmartConnect
 
     context = ssl.create_default_context(cafile=str(CA))
     session = SmartConnect(
-        host=net.VCENTER_ADDRESS, user=USERNAME, pwd=password, sslContext=context, httpConnectionTimeout=20
+        host=center.address, user=center.username, pwd=password, sslContext=context, httpConnectionTimeout=20
     )
     try:
         return work(session.RetrieveContent())

@@ -64,3 +64,35 @@ def test_every_variable_of_the_readme_exists(variable):
     role = "esxi_host" if variable.startswith("esxi_host_") else "pxe_server"
     specs = yaml.safe_load((ROOT / f"roles/{role}/meta/argument_specs.yml").read_text())["argument_specs"]
     assert any(variable in spec["options"] for spec in specs.values()), f"{variable} is no option of the role {role}"
+
+
+def test_the_example_with_two_sites_is_accepted_and_names_its_servers():
+    folder = ROOT / "inventory/example-sites"
+    tree = yaml.safe_load((folder / "hosts.yml").read_text())
+    hosts = []
+    for site, group in tree["esxi_hosts"]["children"].items():
+        for name in group["hosts"]:
+            variables = {}
+            for path in ("group_vars/esxi_hosts.yml", f"group_vars/{site}.yml", f"host_vars/{name}.yml"):
+                variables.update(yaml.safe_load((folder / path).read_text()))
+            assert set(variables) <= set(yaml.safe_load((ROOT / "roles/esxi_host/defaults/main.yml").read_text()))
+            assert variables["esxi_host_pxe_server"] in tree["pxe_servers"]["hosts"]
+            given = {key: variables[f"esxi_host_{key}"] for key in KEYS if f"esxi_host_{key}" in variables}
+            hosts.append({"name": name, **given})
+    parsed = parse_hosts(hosts)
+    assert parsed.errors == {} and len(parsed.hosts) == 2
+    known = yaml.safe_load((ROOT / "roles/pxe_server/defaults/main.yml").read_text())
+    for path in [folder / "group_vars/pxe_servers.yml", *folder.glob("host_vars/pxe*.yml")]:
+        own = {key for key in yaml.safe_load(path.read_text()) if not key.startswith("ansible_")}
+        assert own <= set(known), path
+
+
+@pytest.mark.parametrize("page", ["sites"])
+def test_what_a_page_links_to_exists(page):
+    text = (ROOT / f"docs/{page}.md").read_text()
+    for path in re.findall(r"\]\(([^)#:]+)", text):
+        assert (ROOT / "docs" / path).exists(), path
+    for variable in set(re.findall(r"\b(?:esxi_host|pxe_server)_[a-z_]+[a-z]", text)):
+        role = "esxi_host" if variable.startswith("esxi_host") else "pxe_server"
+        defaults = (ROOT / f"roles/{role}/defaults/main.yml").read_text()
+        assert f"\n{variable}:" in defaults, variable

@@ -385,3 +385,48 @@ def test_no_hosts_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(monkeypatch)
     result = server.run(hosts=[])
     assert (result["failed"], result["hosts"], server.calls) == (False, {}, [])
+
+
+def two_servers(monkeypatch: pytest.MonkeyPatch, second: t.Callable[[Server], None]) -> tuple[dict[str, t.Any], float]:
+    """A loop over two PXE servers, the first in the background; what its last call returned, and after how long."""
+    first = Server(monkeypatch, esx01=journey("esx01", (5, "installing"), (20, "installed"), (30, "ready")))
+    begun = first.run(hosts=[{"name": "esx01", "timeout": 60}], background=True, site="pxe1")
+    assert begun["hosts"] == {} and not begun.get("failed")
+    last = Server(monkeypatch, esx02=journey("esx02", (5, "installing"), (20, "installed"), (40, "ready")))
+    second(last)
+    result = last.run(hosts=[{"name": "esx02", "timeout": 60}], site="pxe2", on_host_failure="report")
+    assert all(text.startswith("esxi_firstboot_wait: pxe2: ") for _at, text in last.shown)
+    return result, last.clock
+
+
+def test_two_servers_are_waited_for_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, clock = two_servers(monkeypatch, lambda _server: None)
+    assert {name: one["stage"] for name, one in result["hosts"].items()} == {"esx01": "ready", "esx02": "ready"}
+    assert not result.get("failed_hosts") and clock < 60
+    assert not esxi_firstboot_wait._children
+
+
+def test_a_server_that_cannot_be_asked_fails_its_own_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(server: Server) -> None:
+        server.outages.append((0, 1000, {"failed": True, "msg": "no settings here"}))
+
+    result, _clock = two_servers(monkeypatch, broken)
+    assert result["hosts"]["esx01"]["stage"] == "ready" and not result["hosts"]["esx01"]["failed"]
+    assert result["hosts"]["esx02"]["failed"] and "esx02: pxe2: no settings here" in result["hosts"]["esx02"]["msg"]
+    assert result["failed_hosts"] == ["esx02"]
+
+
+def test_a_server_lost_in_the_background_fails_its_own_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = Server(monkeypatch, esx01=journey("esx01"))
+    lost.outages.append((0, 1000, {"failed": True, "msg": "no settings here"}))
+    lost.run(hosts=[{"name": "esx01", "timeout": 5}], background=True, site="pxe1")
+    good = Server(monkeypatch, esx02=journey("esx02", (1, "ready")))
+    result = good.run(hosts=[{"name": "esx02", "timeout": 60}], site="pxe2", on_host_failure="report")
+    assert "esx01: pxe1: no settings here" in result["hosts"]["esx01"]["msg"]
+    assert result["hosts"]["esx02"]["stage"] == "ready"
+
+
+def test_in_check_mode_nothing_goes_on_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(monkeypatch, esx01=journey("esx01"))
+    result = server.run(check=True, background=True)
+    assert result["hosts"]["esx01"]["stage"] == "armed" and not esxi_firstboot_wait._children

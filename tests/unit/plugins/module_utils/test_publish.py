@@ -59,6 +59,7 @@ def test_a_published_host_boots_its_disk(server):
         "stage": "defined",
         "install": None,
         "arming": "arm",
+        "reinstalls": False,
     }
     assert all_boot(server, ONE, TWO) == {"local"}
     assert (server.mode(), server.status().stage, server.status().image) == ("local", "defined", "esxi-8.0.3")
@@ -392,14 +393,18 @@ def test_what_has_begun_is_left_alone(armed, stage):
 
 
 def test_publishing_tells_what_arming_would_do(armed):
-    def arming(**changes):
-        return armed.good("published", {**ONE, **changes}, now=later(60))["hosts"][NAME]["arming"]
+    def published(**changes):
+        return armed.good("published", {**ONE, **changes}, now=later(60))["hosts"][NAME]
 
-    assert arming() == "keep"
+    def arming(**changes):
+        return published(**changes)["arming"]
+
+    assert arming() == "keep" and not published(reinstall=True)["reinstalls"], "it has no ESXi yet"
     armed.notify("installing")
     assert arming() == arming(reinstall=True) == "leave"
     armed.notify("ready")
     assert arming() == "leave" and arming(reinstall=True) == arming(reinstall="CHG1") == "arm"
+    assert published(reinstall="CHG1")["reinstalls"] and not published()["reinstalls"]
     assert armed.good("armed", {**ONE, "reinstall": "CHG1"})["hosts"][NAME]["action"] == "armed"
     assert arming(reinstall="CHG1") == "keep"
     # one that ran out was for nothing, so the request still stands
