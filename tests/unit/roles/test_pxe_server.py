@@ -16,25 +16,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
+from ansible_collections.pxemanager.esxi.tests.support.pxe_role import ROLE, Rendered, load
 
 ROOT = Path(__file__).resolve().parents[3]
-ROLE = ROOT / "roles/pxe_server"
 UTILS = ROOT / "plugins/module_utils"
 PREFIX = "ansible_collections.pxemanager.esxi.plugins.module_utils."
-
-FACTS = {
-    "os_family": "Debian",
-    "default_ipv4": {"interface": "eth0"},
-    "eth0": {"ipv4": {"address": "192.168.77.10", "network": "192.168.77.0", "prefix": "24"}},
-}
-
-
-def load(name):
-    return yaml.safe_load((ROLE / name).read_text())
 
 
 def imports_of(path):
@@ -105,32 +93,6 @@ def test_every_variable_is_documented():
     text = (ROLE / "README.md").read_text()
     missing = [name for name in load("defaults/main.yml") if f"`{name}`" not in text]
     assert not missing
-
-
-class Rendered:
-    """The role's templates, rendered by Ansible with its defaults, its variables and facts of a Debian machine."""
-
-    def __init__(self, **changes):
-        variables = {**load("defaults/main.yml"), **load("vars/main.yml"), **load("vars/Debian.yml"), **changes}
-        variables |= {"ansible_facts": FACTS, "role_path": str(ROLE)}
-        self._variables = {name: self._trust(value) for name, value in variables.items()}
-        self._loader = DataLoader()
-
-    def _trust(self, value):
-        if isinstance(value, str):
-            return trust_as_template(value)
-        if isinstance(value, dict):
-            return {key: self._trust(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._trust(item) for item in value]
-        return value
-
-    def value(self, expression):
-        return Templar(loader=self._loader, variables=self._variables).template(trust_as_template(expression))
-
-    def file(self, name):
-        # As the action ansible.builtin.template does it.
-        return self.value("#jinja2: trim_blocks:True\n" + (ROLE / "templates" / name).read_text())
 
 
 def lines(text):
