@@ -15,9 +15,16 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._batch import Change
-from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp import reserved
+from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp import Reservation, reserved
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_back_end import NoReservations, Settled
-from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_kea_sql import Answer, Conflict, Row, parse, script
+from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_kea_sql import (
+    Answer,
+    Conflict,
+    Row,
+    parse,
+    script,
+    subnet_id,
+)
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 
 if t.TYPE_CHECKING:
@@ -47,7 +54,17 @@ class Kea(NoReservations):
             answer = self._ask(hosts, (), write=False)
         except EsxiPxeError as error:
             return {name: f"{self._trouble(error)}, so nothing was done for {name}: {self._help()}." for name in hosts}
-        return {conflict.host: _refusal(conflict) for conflict in answer.conflicts}
+        refused = {conflict.host: _refusal(conflict) for conflict in answer.conflicts}
+        subnets = self._context.config.dhcp.subnets
+        for host in hosts.values():
+            address = host.network.boot_address
+            if address is not None and subnet_id(address, subnets) is None:
+                refused[host.name] = (
+                    f"The address {address} of {host.name} is in no network of this PXE server "
+                    f"({', '.join(subnets) or 'it has none'}), so Kea would never hand it out: correct it, or add its "
+                    "network to pxe_server_relayed_subnets and run the role pxe_server."
+                )
+        return refused
 
     def settle(self, hosts: t.Mapping[str, Host], removed: t.Collection[str]) -> Settled:
         """Bring the rows of these hosts in line with what they are now, in one transaction."""
@@ -62,7 +79,12 @@ class Kea(NoReservations):
     def _ask(self, hosts: t.Mapping[str, Host], removed: t.Collection[str], write: bool) -> Answer:
         context = self._context
         database = context.config.dhcp.database
-        wanted = [one for one in map(reserved, hosts.values()) if one is not None]
+        wanted: list[tuple[Reservation, int]] = []
+        for host in hosts.values():
+            one = reserved(host)
+            number = subnet_id(one.address, context.config.dhcp.subnets) if one is not None else None
+            if one is not None and number is not None:
+                wanted.append((one, number))
         text = script(context.config.address, wanted, [*hosts, *removed], [*context.known(), *hosts], write)
         environment = {
             "PGHOST": database.host,

@@ -10,8 +10,8 @@ difference. Data go in by COPY and are never part of a statement, so nothing tha
 - A row is ours when its user_context begins with our mark, which names this PXE server; several may share a database.
   Other rows are never changed. One that has a MAC or IP address of a host of ours is a conflict, and that host is left
   as it was.
-- The rows are global (subnet 0): Kea takes them in whichever of its networks the address lies, so that networks may be
-  numbered differently on two servers.
+- A row belongs to the network in which its address lies: Kea would hand out a global one also where that address
+  cannot work. A network's id is its own address as a number, so that all servers of a database agree about it.
 - Our rows follow from the records: rows of a host that this server does not know any more go as well. They are there
   when a host was retired while another DHCP server was in use.
 """
@@ -26,19 +26,19 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp import Reser
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import check_name
 
-__all__ = ("Answer", "Conflict", "Row", "parse", "script")
+__all__ = ("Answer", "Conflict", "Row", "parse", "script", "subnet_id")
 
 _LOCK = 0x657378695F707865
 """Whoever changes reservations holds this lock of the database: the letters `esxi_pxe`."""
 
 _LOCK_SECONDS = 120
 
-# The mark, and after it the host's name and two characters. Always written like this, so that it can be compared.
+# The mark, then the host's name, then the end: JSON, because Kea reads it, and always in these words, to be compared.
 _MARK = '{{"pxemanager.esxi": {{"server": "{server}", "host": "'
 _END = '"}}'
 
 _TABLES = """\
-CREATE TEMPORARY TABLE esxi_wanted (host text, mac bytea, address bigint, hostname text) ON COMMIT DROP;
+CREATE TEMPORARY TABLE esxi_wanted (host text, mac bytea, address bigint, hostname text, subnet bigint) ON COMMIT DROP;
 CREATE TEMPORARY TABLE esxi_named (host text PRIMARY KEY) ON COMMIT DROP;
 CREATE TEMPORARY TABLE esxi_known (host text PRIMARY KEY) ON COMMIT DROP;
 """
@@ -47,8 +47,8 @@ CREATE TEMPORARY TABLE esxi_known (host text PRIMARY KEY) ON COMMIT DROP;
 _COMPARE = """\
 ANALYZE esxi_wanted;
 CREATE TEMPORARY TABLE esxi_ours ON COMMIT DROP AS
-  SELECT host_id, dhcp_identifier AS mac, ipv4_address AS address, hostname, dhcp_identifier_type = 0
-    AND dhcp4_subnet_id = 0 AND dhcp6_subnet_id IS NULL AND dhcp4_client_classes IS NULL AS plain,
+  SELECT host_id, dhcp_identifier AS mac, ipv4_address AS address, hostname, dhcp4_subnet_id AS subnet,
+    dhcp_identifier_type = 0 AND dhcp6_subnet_id IS NULL AND dhcp4_client_classes IS NULL AS plain,
     substr(user_context, length('%(mark)s') + 1, length(user_context) - length('%(mark)s') - length('%(end)s')) AS host
   FROM hosts WHERE starts_with(user_context, '%(mark)s');
 CREATE TEMPORARY TABLE esxi_clash ON COMMIT DROP AS
@@ -69,10 +69,10 @@ CREATE TEMPORARY TABLE esxi_old ON COMMIT DROP AS
   WHERE (o.host IN (SELECT host FROM esxi_named) OR o.mac IN (SELECT mac FROM esxi_wanted)
     OR (o.host NOT IN (SELECT host FROM esxi_known) AND o.host NOT IN (SELECT host FROM esxi_clash)))
   AND NOT EXISTS (SELECT FROM esxi_wanted w WHERE o.plain AND w.host = o.host AND w.mac = o.mac
-    AND w.address = o.address AND w.hostname IS NOT DISTINCT FROM o.hostname);
+    AND w.address = o.address AND w.subnet = o.subnet AND w.hostname IS NOT DISTINCT FROM o.hostname);
 CREATE TEMPORARY TABLE esxi_new ON COMMIT DROP AS
   SELECT w.* FROM esxi_wanted w WHERE NOT EXISTS (SELECT FROM esxi_ours o WHERE o.plain AND w.host = o.host
-    AND w.mac = o.mac AND w.address = o.address AND w.hostname IS NOT DISTINCT FROM o.hostname);
+    AND w.mac = o.mac AND w.address = o.address AND w.subnet = o.subnet AND w.hostname IS NOT DISTINCT FROM o.hostname);
 SELECT 'old', host, encode(mac, 'hex'), address, hostname FROM esxi_old ORDER BY host, mac;
 SELECT 'new', host, encode(mac, 'hex'), address, hostname FROM esxi_new ORDER BY host, mac;
 """
@@ -80,7 +80,7 @@ SELECT 'new', host, encode(mac, 'hex'), address, hostname FROM esxi_new ORDER BY
 _WRITE = """\
 DELETE FROM hosts USING esxi_old WHERE hosts.host_id = esxi_old.host_id;
 INSERT INTO hosts (dhcp_identifier, dhcp_identifier_type, dhcp4_subnet_id, ipv4_address, hostname, user_context)
-  SELECT mac, 0, 0, address, hostname, '%(mark)s' || host || '%(end)s' FROM esxi_new;
+  SELECT mac, 0, subnet, address, hostname, '%(mark)s' || host || '%(end)s' FROM esxi_new;
 COMMIT;
 """
 
@@ -124,7 +124,7 @@ class Answer:
 
 def script(
     server: str,
-    wanted: t.Iterable[Reservation],
+    wanted: t.Iterable[tuple[Reservation, int]],
     names: t.Iterable[str],
     known: t.Iterable[str],
     write: bool,
@@ -132,27 +132,35 @@ def script(
     """The script.
 
     :arg server: IPv4 address of this PXE server.
-    :arg wanted: what is to be reserved for hosts of this call.
+    :arg wanted: what is to be reserved for hosts of this call, with the id of the network.
     :arg names: all hosts of this call; those without a reservation lose theirs.
     :arg known: the hosts of this server.
     :arg write: otherwise everything is found out and rolled back.
     """
-    words = {"mark": _MARK.format(server=ipaddress.IPv4Address(server)), "end": _END.format()}
+    words = {"mark": _MARK.format(server=ipaddress.IPv4Address(server)), "end": _END}
     parts = ["BEGIN;\n", f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s';\n"]
     if write:
         # (Its result, an empty line, is skipped by who reads the answer.)
         parts.append(f"SELECT pg_advisory_xact_lock({_LOCK});\n")
     parts.append(_TABLES)
     rows: list[tuple[str, ...]] = []
-    for one in wanted:
-        number = str(int(ipaddress.IPv4Address(one.address)))
-        rows += [(one.name, "\\\\x" + mac.replace(":", ""), number, one.short_name) for mac in one.macs]
+    for one, subnet in wanted:
+        rest = (str(int(ipaddress.IPv4Address(one.address))), one.short_name, str(int(subnet)))
+        rows += [(one.name, "\\\\x" + mac.replace(":", ""), *rest) for mac in one.macs]
     parts.append(_copy("esxi_wanted", rows))
     parts.append(_copy("esxi_named", [(check_name(name),) for name in dict.fromkeys(names)]))
     parts.append(_copy("esxi_known", [(check_name(name),) for name in dict.fromkeys(known)]))
     parts.append(_COMPARE % words)
     parts.append(_WRITE % words if write else "ROLLBACK;\n")
     return "".join(parts)
+
+
+def subnet_id(address: str, subnets: t.Iterable[str]) -> int | None:
+    """Kea's id of the network in which an address lies; None: in none of these."""
+    found = [network for network in map(ipaddress.IPv4Network, subnets) if ipaddress.IPv4Address(address) in network]
+    if not found:
+        return None
+    return int(max(found, key=lambda network: network.prefixlen).network_address)
 
 
 def _copy(table: str, rows: t.Iterable[tuple[str, ...]]) -> str:
@@ -193,7 +201,7 @@ def _address(number: str) -> str:
 
 
 def _owner(hostname: str, context: str, server: str) -> str:
-    head, end = _MARK.partition("{server}")[0].format(), _END.format()
+    head, end = _MARK.partition("{server}")[0].format(), _END
     if context.startswith(head) and context.endswith(end):
         other, _between, host = context[len(head) : -len(end)].partition('", "host": "')
         if other != server and host:

@@ -66,6 +66,7 @@ class Dhcp:
     :ivar reload: command (argv) that makes dnsmasq or dhcpd read its reservations again; empty: nothing is run.
     :ivar include: the file with reservations that dhcpd.conf includes, absolute.
     :ivar check: command (argv) that looks for faults in a file, to be added as its last word; empty: nobody looks.
+    :ivar subnets: networks (CIDR) in which Kea hands out addresses.
     :ivar database: Kea's.
     """
 
@@ -74,6 +75,7 @@ class Dhcp:
     reload: tuple[str, ...] = ("systemctl", "reload", "dnsmasq")
     include: str = "/etc/dhcp/esxi-pxe-hosts.conf"
     check: tuple[str, ...] = ("dhcpd", "-t", "-cf")
+    subnets: tuple[str, ...] = ()
     database: Database = Database()
 
 
@@ -144,6 +146,7 @@ class ServerConfig:
         value = dataclasses.asdict(self)
         value["dhcp"]["reload"] = list(self.dhcp.reload)
         value["dhcp"]["check"] = list(self.dhcp.check)
+        value["dhcp"]["subnets"] = list(self.dhcp.subnets)
         value["kickstart_clients"] = list(self.kickstart_clients)
         return {"schema": SCHEMA, **value}
 
@@ -178,6 +181,7 @@ class ServerConfig:
                 reload=dhcp.texts("reload", default.reload),
                 include=dhcp.folder("include", default.include),
                 check=dhcp.texts("check", default.check),
+                subnets=dhcp.networks("subnets"),
                 database=Database(
                     host=database.text("host", Database.host),
                     port=database.integer("port", Database.port, 1, 65535),

@@ -28,7 +28,7 @@ from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServ
 from pxelab import dhcp, net
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SUBNET = "192.168.77.0/24"
+SUBNET, RELAYED = "192.168.77.0/24", "10.1.2.0/24"
 PASSWORD = "with:a,colon#and$more"
 TABLES = "/usr/share/kea/scripts/pgsql/dhcpdb_create.pgsql"
 
@@ -126,7 +126,7 @@ class PostgreSQL:
             "password_file": str(self.password_file),
             **changes,
         }
-        return {"mode": "kea", "reload": [], "database": database}
+        return {"mode": "kea", "reload": [], "subnets": [SUBNET, RELAYED], "database": database}
 
     def stop(self) -> None:
         with contextlib.suppress(AssertionError):
@@ -265,12 +265,48 @@ class ServedHosts(PxeServer):
         found = self.lease(mac, within, persona)
         return None if found is None else found.address
 
+    def answer(self, mac: str, persona: dhcp.Persona, within: float = 3.0, **fields: t.Any) -> dhcp.Packet | None:
+        """One packet of a machine, and the answer to it as it is; None: there is none. Keywords are of a Packet."""
+        return net.call_in(self._client, functools.partial(_talk, mac, persona, within, **fields))
+
     def refused(self, mac: str) -> bool:
-        return self.lease(mac, within=0) is None
+        return self.answer(mac, dhcp.BIOS_PXE, within=0.7) is None
 
 
 def _ask(mac: str, persona: dhcp.Persona) -> dhcp.Lease:
     return dhcp.Client("eth0", mac, uuid.UUID(int=1).bytes, persona, tries=1).acquire()
+
+
+def _talk(
+    mac: str,
+    persona: dhcp.Persona,
+    within: float,
+    kind: int = dhcp.DISCOVER,
+    options: t.Mapping[int, bytes] | None = None,
+    **fields: t.Any,
+) -> dhcp.Packet | None:
+    wanted = bytes([dhcp.SUBNET_MASK, dhcp.ROUTER, dhcp.DNS, dhcp.HOST_NAME, 51, 58, 59, dhcp.VENDOR_CLASS])
+    given = {dhcp.MESSAGE_TYPE: bytes([kind]), dhcp.PARAMETERS: wanted}
+    given |= {**persona.options(bytes(16)), **(options or {})}
+    sent = dhcp.Packet(op=1, xid=uuid.uuid4().int & 0xFFFFFFFF, mac=mac, options=given, **fields)
+    relay = sent.giaddr != "0.0.0.0"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        if not relay:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0\0")
+        sock.bind((sent.giaddr, 67) if relay else ("", 68))
+        sock.sendto(dhcp.encode(sent), ("192.168.77.10" if relay else "255.255.255.255", 67))
+        deadline = time.monotonic() + within
+        while (left := deadline - time.monotonic()) > 0:
+            sock.settimeout(left)
+            try:
+                packet = dhcp.decode(sock.recv(4096))
+            except TimeoutError:
+                break
+            if packet.op == 2 and packet.xid == sent.xid:
+                return packet
+    return None
 
 
 def ip(*words: str) -> None:
