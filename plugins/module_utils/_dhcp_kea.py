@@ -30,9 +30,9 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import Esx
 if t.TYPE_CHECKING:
     from ansible_collections.pxemanager.esxi.plugins.module_utils._hosts import Host
 
-__all__ = ("Kea",)
+__all__ = ("PSQL", "Kea")
 
-_PSQL = (
+PSQL = (
     "psql",
     "--no-psqlrc",
     "--no-password",
@@ -43,6 +43,7 @@ _PSQL = (
     "--set=ON_ERROR_STOP=1",
     "--file=-",
 )
+"""The command that reads a script and prints what `parse` reads."""
 
 
 class Kea(NoReservations):
@@ -99,7 +100,7 @@ class Kea(NoReservations):
             "LC_ALL": "C.UTF-8",
         }
         try:
-            code, out, err = context.run(_PSQL, text, environment)
+            code, out, err = context.run(PSQL, text, environment)
         except OSError as error:
             raise EsxiPxeError(f"psql: {error.strerror}") from error
         if code != 0:

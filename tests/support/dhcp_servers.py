@@ -128,6 +128,12 @@ class PostgreSQL:
         }
         return {"mode": "kea", "reload": [], "subnets": [SUBNET, RELAYED], "database": database}
 
+    def pids(self) -> list[int]:
+        """All processes of the cluster."""
+        first = int((self.folder / "data/postmaster.pid").read_text().splitlines()[0])
+        children = pathlib.Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        return [first, *map(int, children)]
+
     def stop(self) -> None:
         with contextlib.suppress(AssertionError):
             self._run(self._pg_ctl, "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
@@ -168,6 +174,11 @@ class Process:
             assert self._process.poll() is None, "it has ended:\n" + self.log.read_text()
             assert time.monotonic() < deadline, f"it does not say {text!r}:\n" + self.log.read_text()
             time.sleep(0.02)
+
+    @property
+    def pid(self) -> int:
+        """Of the program itself: `ip netns exec` has become it."""
+        return self._process.pid
 
     def kill(self) -> None:
         self._process.kill()
