@@ -20,11 +20,10 @@ import os
 import pathlib
 import re
 import subprocess
-import sys
 import time
 import typing as t
 
-sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parents[1] / "lab")]
+from table import Row, Run, Skip
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp import Reservation
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_back_end import run_command
@@ -32,7 +31,6 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_kea import P
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_kea_sql import script, subnet_id
 from ansible_collections.pxemanager.esxi.tests.support import dhcp_servers
 from ansible_collections.pxemanager.esxi.tests.support.pxe_role import Rendered
-from table import Row, Run, Skip
 
 LIMIT = 150
 QUICK_LIMIT = 40

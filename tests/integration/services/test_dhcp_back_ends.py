@@ -21,8 +21,8 @@ import pytest
 from ansible_collections.pxemanager.esxi.plugins.module_utils import _dhcp_isc
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_back_end import run_command
 from ansible_collections.pxemanager.esxi.tests.support import dhcp_servers
-from ansible_collections.pxemanager.esxi.tests.support.dhcp_servers import ServedHosts
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer, definition
+from ansible_collections.pxemanager.esxi.tests.support.served_hosts import ServedHosts
 from pxelab import dhcp
 
 SERVER, SECOND, CLIENT = (f"pxedhcp{os.getpid()}{side}" for side in "stc")
