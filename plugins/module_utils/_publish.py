@@ -13,8 +13,8 @@ finishes whatever was begun:
   status. The record names a MAC before its links exist and as long as they do, so no link is ever forgotten.
 - arming: files, install record, status, and on disk all of it; then the link. Until then the machine boots its disk.
 - disarming and removing: the link first; removing ends with the record, which is what a rerun finds the rest by.
-- reservations: a marker is left before one is changed or removed, with the leases that it led to, and goes when the
-  DHCP server has read them again and has been told to forget those leases.
+- reservations: what is a file is written with the others (dnsmasq), the rest follows when the records are on disk; see
+  `_dhcp_back_end`. A marker is left before a DHCP server has to be told of something, and goes when it has been told.
 """
 
 from __future__ import annotations
@@ -41,8 +41,20 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._boottree import (
     stems_of,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._depot_check import DepotCheck
-from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp import leases_of, needs_reload, reservation
-from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_release import Lease, send_releases
+from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp import leases_of
+from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_back_end import (
+    BackEnd,
+    Context,
+    NoReservations,
+    Release,
+    Reload,
+    Run,
+    run_command,
+)
+from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_dnsmasq import Dnsmasq
+from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_isc import Dhcpd
+from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_kea import Kea
+from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_release import send_releases
 from ansible_collections.pxemanager.esxi.plugins.module_utils._diffs import brief_of
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._images import (
@@ -65,7 +77,6 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
     read_bytes,
     read_json,
     read_mode,
-    remove,
     resolve_group,
     tree_lock,
 )
@@ -77,16 +88,11 @@ if t.TYPE_CHECKING:
     from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Results
     from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
 
-__all__ = ("Publisher", "Release", "Reload", "add_shared")
-
-Reload = t.Callable[[t.Sequence[str]], t.Optional[str]]
-"""Runs a command (argv); returns None, or one sentence about why it failed."""
-
-Release = t.Callable[[t.Sequence[Lease]], None]
-"""Makes the DHCP server forget leases."""
+__all__ = ("Publisher", "add_shared")
 
 RECORD_SCHEMA = 1
-MARKER_SCHEMA = 1
+
+_BACK_ENDS: t.Mapping[str, type[NoReservations]] = {"dnsmasq": Dnsmasq, "kea": Kea, "dhcpd": Dhcpd}
 
 # One open file for each host's lock: below the usual limit of 1024, and few enough for a short wait of the service.
 _CHUNK = 200
@@ -150,6 +156,7 @@ class Publisher:
         *,
         reload: Reload,
         release: Release | None = None,
+        run: Run | None = None,
         now: datetime.datetime | None = None,
         check_mode: bool = False,
         diff: bool = False,
@@ -161,6 +168,7 @@ class Publisher:
         """Look nowhere yet.
 
         :arg release: default: as `send_releases`.
+        :arg run: default: as `run_command`.
         :arg now: time of the call, aware; default: the clock's.
         :arg check_mode: find out and report what would be done, write nothing, take no lock.
         :arg stuck_after: seconds, see `decide`.
@@ -172,8 +180,6 @@ class Publisher:
         self._layout = Layout.of(config)
         self._boot_root = str(self._layout.boot_root)  # joined so often that pathlib would take a third of the time
         self._results = results
-        self._reload = reload
-        self._release = release if release is not None else functools.partial(send_releases, server=config.address)
         self._now = now if now is not None else datetime.datetime.now(datetime.timezone.utc)
         self._check_mode = check_mode
         self._diff = diff
@@ -183,6 +189,17 @@ class Publisher:
         self._owner = owner if owner is not None else Owner()
         self._gid = resolve_group(config.group)
         self._leftovers = Leftovers()
+        context = Context(
+            config=config,
+            layout=self._layout,
+            leftovers=self._leftovers,
+            check_mode=check_mode,
+            reload=reload,
+            release=release if release is not None else functools.partial(send_releases, server=config.address),
+            run=run if run is not None else run_command,
+            known=self._published,
+        )
+        self._dhcp: BackEnd = _BACK_ENDS.get(config.dhcp.mode, NoReservations)(context)
         self._changes: dict[str, list[Change]] = {}
         self._before: dict[str, _Found] = {}
         self._after: dict[str, _Found] = {}
@@ -206,7 +223,7 @@ class Publisher:
 
             for chunk in self._chunks(todo):
                 self._each(chunk, plan)
-            self._reload_dhcp(todo)
+            self._settle_dhcp(todo)
             if arm:
                 self._arm({name: host for name, host in todo.items() if not self._results.failed(name)}, known)
                 return
@@ -293,7 +310,7 @@ class Publisher:
         with self._tree_lock():
             for chunk in self._chunks(wanted):
                 self._each(chunk, self._plan_remove, strict=False, forget=True)
-            self._reload_dhcp(wanted)
+            self._settle_dhcp({}, wanted)
         for name in wanted:
             changed = bool(self._changes.get(name))
             self._report(name, "removed" if changed else "left", "removed" if changed else "not on this PXE server")
@@ -307,8 +324,7 @@ class Publisher:
         batch.folder(self._layout.installs_dir, 0o2770, self._gid, mend=False)
         for folder in (self._layout.records_dir, self._layout.kickstarts_dir):
             batch.folder(folder, 0o2750, self._gid, mend=False)
-        if self._config.dhcp.mode == "dnsmasq":
-            batch.folder(self._layout.reservations_dir, mend=False)
+        self._dhcp.add_shared(batch)
         add_shared(batch, self._layout, self._config, images)
         changes = batch.plan() if self._check_mode else batch.commit()
         if changes:
@@ -347,11 +363,7 @@ class Publisher:
         for path, target in host_links(name, host.macs).items():
             batch.link(f"{root}/{path}", target, name)
 
-        line = reservation(host, self._config)
-        if line is not None:
-            batch.write(layout.reservation(name), line, tag=name)
-        else:
-            batch.remove(layout.reservation(name), name)
+        self._dhcp.plan(batch, host)
 
         if status is None:
             status = Status.new(name, host.image, self._now)
@@ -415,6 +427,9 @@ class Publisher:
                     name, f"The address {self._config.address} is this PXE server's own: give {name} another one."
                 )
         todo = {name: host for name, host in hosts.items() if not self._results.failed(name)}
+        for name, reason in self._dhcp.refuse(todo).items():
+            self._results.fail(name, reason)
+            del todo[name]
         if all(new[name] <= old[name] for name in todo):
             return todo
 
@@ -634,7 +649,7 @@ class Publisher:
         batch.phase = _THEN
         for mac in sorted({*found.macs, *self._macs_in_tree(name)}):
             self._plan_links_away(batch, name, mac)
-        batch.remove(layout.reservation(name), name)
+        self._dhcp.plan_removal(batch, name)
         batch.remove_tree(layout.kickstart_dir(name), name)
         batch.remove(layout.install(name), name)
         batch.remove_tree(layout.tree(name), name)
@@ -644,48 +659,27 @@ class Publisher:
 
     # DHCP.
 
-    def _mark_reload(self, changes: t.Iterable[Change]) -> None:
-        """Leave word that the DHCP server must be told of changes, before they are made: whoever is killed then."""
-        folder = f"{self._layout.reservations_dir}/"
-        if self._config.dhcp.mode != "dnsmasq":
-            return
-        changed = [
-            change for change in changes if change.path.startswith(folder) and needs_reload(change.before, change.after)
-        ]
-        if changed:
-            gone = self._marked()
-            for change in changed:
-                gone |= leases_of(change.before) - leases_of(change.after)
-            mark = Batch(self._leftovers)
-            value = {"schema": MARKER_SCHEMA, "released": sorted(gone)}
-            mark.write(self._layout.reload_marker, dump_json(value))
-            mark.commit()
-
-    def _marked(self) -> set[tuple[str, str]]:
-        """Leases that the DHCP server has to forget."""
-        try:
-            value = read_json(self._layout.reload_marker, MARKER_SCHEMA)
-        except StoreError:
-            return set()
-        pairs = value.get("released") if value is not None else None
-        return {(str(pair[0]), str(pair[1])) for pair in pairs or () if isinstance(pair, list) and len(pair) == 2}
-
-    def _reload_dhcp(self, names: t.Iterable[str]) -> None:
-        """Tell the DHCP server to read its reservations again, if this or an earlier, killed call has to."""
-        marker = self._layout.reload_marker
-        if self._check_mode or self._config.dhcp.mode != "dnsmasq" or not os.path.lexists(marker):
-            return
-        problem = self._reload(self._config.dhcp.reload) if self._config.dhcp.reload else None
-        if problem is None:
-            self._release(sorted(self._marked()))
-            remove(marker)
-            return
-        for name in names:
-            # All of them: the marker may be an earlier call's, and then it is not known whose reservation is old.
+    def _settle_dhcp(self, hosts: t.Mapping[str, Host], removed: t.Collection[str] = ()) -> None:
+        """Have the DHCP server act on what it is to know of these hosts now."""
+        good = {name: host for name, host in hosts.items() if not self._results.failed(name)}
+        settled = self._dhcp.settle(good, [name for name in removed if not self._results.failed(name)])
+        others: list[Change] = []
+        for change in settled.changes:
+            if change.tag in hosts or change.tag in removed:
+                self._changes.setdefault(change.tag, []).append(change)
+            else:
+                others.append(change)
+        if others:
+            self._results.shared_changed = True
+            if self._diff:
+                self._results.diff("reservations of other hosts", *self._diff_texts(others))
+        for name, reason in settled.refused.items():
+            self._results.fail(name, reason, changed=bool(self._changes.get(name)))
+        for name in [*hosts, *removed] if settled.problem is not None else ():
             self._results.fail(
                 name,
-                f"The DHCP server could not be told to read its changed reservations ({problem}), so nothing more was "
-                f"done for {name}: get the DHCP server to run, then run this again.",
+                f"{settled.problem}, so nothing more was done for {name}: get the DHCP server to run, then run this "
+                "again.",
                 changed=bool(self._changes.get(name)),
             )
 
@@ -752,7 +746,7 @@ class Publisher:
         for change in changes:
             self._changes.setdefault(change.tag, []).append(change)
         if not self._check_mode:
-            self._mark_reload(changes)
+            self._dhcp.before(changes)
             batch.commit()
 
     def _fail(self, name: str, error: Exception) -> None:

@@ -18,7 +18,17 @@ import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 
-__all__ = ("CONFIG_PATH", "SCHEMA", "ConfigError", "Dhcp", "Listen", "ServerConfig", "default_config", "load")
+__all__ = (
+    "CONFIG_PATH",
+    "SCHEMA",
+    "ConfigError",
+    "Database",
+    "Dhcp",
+    "Listen",
+    "ServerConfig",
+    "default_config",
+    "load",
+)
 
 CONFIG_PATH = "/etc/esxi-pxe/server.json"
 """Where the role pxe_server writes the settings."""
@@ -26,7 +36,7 @@ CONFIG_PATH = "/etc/esxi-pxe/server.json"
 SCHEMA = 1
 """Version of the settings' form. A reader refuses any other."""
 
-DHCP_MODES = ("dnsmasq", "proxy", "none")
+DHCP_MODES = ("dnsmasq", "kea", "dhcpd", "proxy", "none")
 
 
 class ConfigError(EsxiPxeError):
@@ -34,17 +44,39 @@ class ConfigError(EsxiPxeError):
 
 
 @dataclasses.dataclass(frozen=True)
+class Database:
+    """Where Kea's reservations are: a PostgreSQL database.
+
+    :ivar password_file: in libpq's own form (`host:port:database:user:password`), readable by root alone.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 5432
+    name: str = "esxi_pxe_kea"
+    user: str = "esxi_pxe_kea"
+    password_file: str = "/etc/esxi-pxe/kea.pgpass"
+
+
+@dataclasses.dataclass(frozen=True)
 class Dhcp:
     """How this site hands out addresses.
 
-    :ivar mode: `dnsmasq`: this server keeps the reservations; `proxy` and `none`: somebody else does.
+    :ivar mode: `dnsmasq`, `kea`, `dhcpd`: this server keeps the reservations; `proxy` and `none`: somebody else does.
     :ivar hosts_dir: dnsmasq's `dhcp-hostsdir`, absolute.
-    :ivar reload: command (argv) that makes dnsmasq read its reservations again; empty: nothing is run.
+    :ivar reload: command (argv) that makes dnsmasq or dhcpd read its reservations again; empty: nothing is run.
+    :ivar include: the file with reservations that dhcpd.conf includes, absolute.
+    :ivar check: command (argv) that looks for faults in a file, to be added as its last word; empty: nobody looks.
+    :ivar subnets: networks (CIDR) in which Kea hands out addresses.
+    :ivar database: Kea's.
     """
 
     mode: str = "dnsmasq"
     hosts_dir: str = "/var/lib/esxi-pxe/dhcp-hosts"
     reload: tuple[str, ...] = ("systemctl", "reload", "dnsmasq")
+    include: str = "/etc/dhcp/esxi-pxe-hosts.conf"
+    check: tuple[str, ...] = ("dhcpd", "-t", "-cf")
+    subnets: tuple[str, ...] = ()
+    database: Database = Database()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +151,8 @@ class ServerConfig:
         """The settings as they are stored."""
         value = dataclasses.asdict(self)
         value["dhcp"]["reload"] = list(self.dhcp.reload)
+        value["dhcp"]["check"] = list(self.dhcp.check)
+        value["dhcp"]["subnets"] = list(self.dhcp.subnets)
         value["kickstart_clients"] = list(self.kickstart_clients)
         return {"schema": SCHEMA, **value}
 
@@ -139,6 +173,7 @@ class ServerConfig:
             )
         dhcp = _Section(top.take("dhcp", {}), "dhcp.", errors)
         listen = _Section(top.take("listen", {}), "listen.", errors)
+        database = _Section(dhcp.take("database", {}), "dhcp.database.", errors)
         default = Dhcp()
         config = cls(
             address=top.ipv4("address"),
@@ -151,6 +186,16 @@ class ServerConfig:
                 mode=dhcp.choice("mode", default.mode, DHCP_MODES),
                 hosts_dir=dhcp.folder("hosts_dir", default.hosts_dir),
                 reload=dhcp.texts("reload", default.reload),
+                include=dhcp.folder("include", default.include),
+                check=dhcp.texts("check", default.check),
+                subnets=dhcp.networks("subnets"),
+                database=Database(
+                    host=database.text("host", Database.host),
+                    port=database.integer("port", Database.port, 1, 65535),
+                    name=database.text("name", Database.name),
+                    user=database.text("user", Database.user),
+                    password_file=database.folder("password_file", Database.password_file),
+                ),
             ),
             bios_localboot=top.integer("bios_localboot", cls.bios_localboot, -1, 255),
             arming_ttl=top.integer("arming_ttl", cls.arming_ttl, 60, 366 * 86400),
@@ -161,7 +206,7 @@ class ServerConfig:
             ),
             site=top.label("site", cls.site),
         )
-        for section in (top, dhcp, listen):
+        for section in (top, dhcp, database, listen):
             section.finish()
         if errors:
             raise ConfigError("; ".join(errors))

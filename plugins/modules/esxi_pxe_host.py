@@ -313,11 +313,18 @@ def act(module: AnsibleModule) -> Results:
         lines = (err.strip() or out.strip() or "no message").splitlines()
         return f"{' '.join(argv)} ended with {code}: {lines[-1]}"
 
+    def run(argv: t.Sequence[str], data: str, environment: t.Mapping[str, str]) -> tuple[int, str, str]:
+        code, out, err = module.run_command(
+            list(argv), data=data, binary_data=True, environ_update=dict(environment), handle_exceptions=False
+        )
+        return code, out, err
+
     results = Results()
     publisher = Publisher(
         load(params["config"]),
         results,
         reload=reload,
+        run=run,
         check_mode=module.check_mode,
         diff=module._diff,
         stuck_after=params["stuck_after"],

@@ -54,9 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--dhcp",
-        choices=("dnsmasq", "proxy", "none"),
+        choices=("dnsmasq", "kea", "proxy", "none"),
         default="dnsmasq",
-        help="who does DHCP: the PXE server (default), the site with the PXE server as its proxy, the site alone",
+        help="who does DHCP: the PXE server (default; kea: with Kea and PostgreSQL), the site with the PXE server as "
+        "its proxy, the site alone",
     )
     demo.add_argument("--keep", action="store_true", help="leave the lab running afterwards until Ctrl-C")
     up = commands.add_parser("up")

@@ -58,14 +58,14 @@ class Lab:
     ) -> None:
         """Bring everything up: network, PXE server, vCenter, machines, inventory.
 
-        ``dhcp`` is the role's pxe_server_dhcp_mode; with another than ``dnsmasq`` the site has its own DHCP server.
+        ``dhcp`` is the role's pxe_server_dhcp_mode; with ``proxy`` and ``none`` the site has its own DHCP server.
         ``settings`` and ``server_settings`` are further variables of the hosts and of the PXE server.
         """
         self.hosts = list(hosts)
         with self.phase("prepare"):
             _check_tools()
             self.say("preparing: the PXE server's tree, the vCenter simulator, the installer medium")
-            tree = rootfs.ensure()
+            tree = rootfs.ensure(dhcp)
             vcsim = vcenter.program()
             iso = guest.make_iso(vcsim) if any(one.hardware.virtual for one in self.hosts) else make_medium()
         with self.phase("start"):

@@ -16,7 +16,9 @@ from . import net, paths, procs
 from .inventory import Planned
 
 PROCESS = "sitedhcp"
-MODES = ("dnsmasq", "proxy", "none")
+MODES = ("dnsmasq", "kea", "proxy", "none")
+#: Those in which the PXE server does DHCP itself.
+OWN = ("dnsmasq", "kea")
 _URL = f"http://{net.SERVER_ADDRESS}"
 
 
@@ -58,8 +60,8 @@ def config(mode: str, hosts: Iterable[Planned], loader: str = "mboot.efi") -> st
 
 
 def start(mode: str, hosts: Iterable[Planned], loader: str = "mboot.efi") -> None:
-    """Start it beside the controller; nothing for the mode in which the PXE server does DHCP itself."""
-    if mode == "dnsmasq":
+    """Start it beside the controller; nothing for the modes in which the PXE server does DHCP itself."""
+    if mode in OWN:
         return
     path = paths.RUN / "sitedhcp.conf"
     paths.write_text(path, config(mode, hosts, loader))

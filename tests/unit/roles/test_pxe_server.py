@@ -16,25 +16,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 
+from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_kea_sql import subnet_id
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
+from ansible_collections.pxemanager.esxi.tests.support.pxe_role import ROLE, Rendered, load
 
 ROOT = Path(__file__).resolve().parents[3]
-ROLE = ROOT / "roles/pxe_server"
 UTILS = ROOT / "plugins/module_utils"
 PREFIX = "ansible_collections.pxemanager.esxi.plugins.module_utils."
-
-FACTS = {
-    "os_family": "Debian",
-    "default_ipv4": {"interface": "eth0"},
-    "eth0": {"ipv4": {"address": "192.168.77.10", "network": "192.168.77.0", "prefix": "24"}},
-}
-
-
-def load(name):
-    return yaml.safe_load((ROLE / name).read_text())
 
 
 def imports_of(path):
@@ -105,32 +94,6 @@ def test_every_variable_is_documented():
     text = (ROLE / "README.md").read_text()
     missing = [name for name in load("defaults/main.yml") if f"`{name}`" not in text]
     assert not missing
-
-
-class Rendered:
-    """The role's templates, rendered by Ansible with its defaults, its variables and facts of a Debian machine."""
-
-    def __init__(self, **changes):
-        variables = {**load("defaults/main.yml"), **load("vars/main.yml"), **load("vars/Debian.yml"), **changes}
-        variables |= {"ansible_facts": FACTS, "role_path": str(ROLE)}
-        self._variables = {name: self._trust(value) for name, value in variables.items()}
-        self._loader = DataLoader()
-
-    def _trust(self, value):
-        if isinstance(value, str):
-            return trust_as_template(value)
-        if isinstance(value, dict):
-            return {key: self._trust(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._trust(item) for item in value]
-        return value
-
-    def value(self, expression):
-        return Templar(loader=self._loader, variables=self._variables).template(trust_as_template(expression))
-
-    def file(self, name):
-        # As the action ansible.builtin.template does it.
-        return self.value("#jinja2: trim_blocks:True\n" + (ROLE / "templates" / name).read_text())
 
 
 def lines(text):
@@ -422,3 +385,136 @@ def test_loaders():
         {"src": "/opt/syslinux-3.86/pxelinux.0", "dest": "pxelinux.0"},
         {"src": "/usr/lib/ipxe/snponly.efi", "dest": "snponly.efi"},
     ]
+
+
+PAIR = {
+    "pxe_server_kea_ha_peers": [
+        {"name": "pxe01", "address": "192.168.77.10", "role": "primary"},
+        {"name": "pxe02", "address": "192.168.77.11", "role": "standby"},
+    ],
+    "pxe_server_kea_ha_password": "a secret",
+}
+KEA_CASES = {
+    "plain": {},
+    "options": {
+        "pxe_server_gateway": "192.168.77.1",
+        "pxe_server_dns_servers": ["10.0.0.1", "10.0.0.2"],
+        "pxe_server_domain": "example.com",
+        "pxe_server_uefi_loader": "ipxe",
+        "pxe_server_log_dhcp": False,
+        "pxe_server_relayed_subnets": [{"subnet": "10.1.0.0/17", "gateway": "10.1.0.1"}, {"subnet": "10.2.2.64/26"}],
+    },
+    "pair": PAIR,
+}
+
+
+def kea(**changes):
+    role = Rendered(pxe_server_dhcp_mode="kea", __pxe_server_kea_password='a "quoted" one', **changes)
+    return role.file("kea-dhcp4.conf.j2")
+
+
+def kea_settings(**changes):
+    text = re.sub(r"^ *//.*\n", "", kea(**changes), flags=re.MULTILINE)
+    return json.loads(text)["Dhcp4"]
+
+
+@pytest.mark.skipif(shutil.which("kea-dhcp4") is None, reason="needs Kea")
+@pytest.mark.parametrize("case", KEA_CASES)
+def test_kea_accepts_its_configuration(case, tmp_path):
+    path = tmp_path / "kea-dhcp4.conf"
+    path.write_text(kea(**KEA_CASES[case]).replace('"eth0"', '"lo"'))
+    done = subprocess.run(
+        ["kea-dhcp4", "-t", str(path)],
+        env={**os.environ, "KEA_LOCKFILE_DIR": "none"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_keas_networks_have_the_ids_that_the_modules_write():
+    settings = kea_settings(**KEA_CASES["options"])
+    modules = ServerConfig.from_json(
+        json.loads(json.dumps(Rendered(**KEA_CASES["options"]).value("{{ __pxe_server_config }}")))
+    )
+    wanted = [subnet_id(subnet.partition("/")[0], modules.dhcp.subnets) for subnet in modules.dhcp.subnets]
+    assert [subnet["id"] for subnet in settings["subnet4"]] == wanted == [0xC0A84D00, 0x0A010000, 0x0A020240]
+    assert [subnet["option-data"] for subnet in settings["subnet4"]] == [
+        [{"name": "routers", "data": "192.168.77.1"}, {"name": "domain-name-servers", "data": "10.0.0.1, 10.0.0.2"}],
+        [{"name": "routers", "data": "10.1.0.1"}, {"name": "domain-name-servers", "data": "10.0.0.1, 10.0.0.2"}],
+        [{"name": "domain-name-servers", "data": "10.0.0.1, 10.0.0.2"}],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("1h", 3600), ("45m", 2700), ("90", 90), ("30s", 30), ("2d", 172800), ("infinite", 2**32 - 1)],
+)
+def test_kea_tells_machines_the_lease_time_that_dnsmasq_would(given, seconds):
+    (hook,) = kea_settings(pxe_server_dhcp_lease_time=given)["hooks-libraries"]
+    assert hook["parameters"]["options"] == [{"code": 51, "supersede": f"0x{seconds:08x}"}]
+
+
+def test_kea_gets_its_password_whatever_is_in_it():
+    assert kea_settings()["hosts-database"]["password"] == 'a "quoted" one'
+    settings = json.dumps(Rendered(pxe_server_kea_database={"password": "secret"}).value("{{ __pxe_server_config }}"))
+    assert "secret" not in settings, "everybody may read the settings"
+
+
+@pytest.mark.parametrize("mode", ["kea", "dhcpd"])
+def test_with_another_dhcp_server_dnsmasq_only_serves_files(mode):
+    found = lines(Rendered(pxe_server_dhcp_mode=mode).file("dnsmasq.conf.j2"))
+    assert not [line for line in found if line.startswith(("dhcp", "pxe", "log-dhcp"))]
+    assert "enable-tftp" in found
+    assert Rendered(pxe_server_dhcp_mode=mode).value("{{ __pxe_server_config }}")["kickstart_clients"] == []
+
+
+def test_what_each_mode_starts_and_installs():
+    def of(mode, **changes):
+        role = Rendered(pxe_server_dhcp_mode=mode, **changes)
+        return role.value("{{ __pxe_server_services_used | map(attribute='name') }}"), role.value(
+            "{{ pxe_server_packages }}"
+        )
+
+    services, packages = of("kea")
+    assert services[-1] == "esxi-pxe-kea.service" and {"kea-dhcp4-server", "postgresql"} <= set(packages)
+    services, packages = of("kea", pxe_server_kea_database={"host": "db.example.com"})
+    assert "kea-dhcp4-server" in packages and "postgresql" not in packages
+    for mode in ("dnsmasq", "dhcpd"):
+        services, packages = of(mode)
+        assert services[-1] == "esxi-pxe-dnsmasq.service" and "kea-dhcp4-server" not in packages
+    config = Rendered(pxe_server_dhcp_mode="dhcpd").value("{{ __pxe_server_config }}")
+    assert config["dhcp"]["reload"] == ["systemctl", "restart", "isc-dhcp-server"]
+
+
+def test_the_two_servers_of_a_pair_need_a_port():
+    ports = Rendered(pxe_server_dhcp_mode="kea", **PAIR).value("{{ __pxe_server_ports }}")
+    assert "8067/tcp" in ports and "67/udp" in ports
+    assert "8067/tcp" not in Rendered(pxe_server_dhcp_mode="kea").value("{{ __pxe_server_ports }}")
+
+
+def test_the_password_file_is_in_libpqs_own_form():
+    role = Rendered(__pxe_server_kea_password="secret")
+    assert role.value("{{ __pxe_server_kea_pgpass }}") == "127.0.0.1:5432:esxi_pxe_kea:esxi_pxe_kea:secret"
+
+
+@pytest.mark.parametrize(
+    ("password", "good"), [("Aa1!#$%&()*+,-./;<=>?@[]^_`{|}~", True), ("a b", False), ("a:b", False), ("a'b", False)]
+)
+def test_passwords_that_would_mean_something_else_are_refused(password, good):
+    (task,) = (task for task in tasks_of("kea.yml").values() if task["name"] == "Check the settings of Kea")
+    role = Rendered(pxe_server_kea_database={"host": "db.example.com", "password": password})
+    assert all(role.value("{{ " + condition + " }}") for condition in task["ansible.builtin.assert"]["that"]) is good
+
+
+def test_every_task_that_sees_kea_passwords_says_nothing():
+    for name in ("kea.yml", "kea_database.yml"):
+        for task in tasks_of(name).values():
+            text = json.dumps(task)
+            if (
+                "kea_password" in text
+                or "pgpass }}" in text
+                or "draft" in json.dumps(task.get("ansible.builtin.copy", ""))
+            ):
+                assert task.get("no_log") is True, task["name"]

@@ -9,7 +9,16 @@ import dataclasses
 
 import pytest
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp import leases_of, needs_reload, reservation
+from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp import (
+    Reservation,
+    dhcpd_blocks,
+    dhcpd_file,
+    leases_of,
+    needs_reload,
+    reservation,
+    reservation_of_record,
+    reserved,
+)
 from ansible_collections.pxemanager.esxi.plugins.module_utils._hosts import parse_hosts
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import LayoutError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import Dhcp, default_config
@@ -39,7 +48,7 @@ def test_without_an_address_there_is_no_reservation():
     assert text is not None and ",192.168.77.9," in text
 
 
-@pytest.mark.parametrize("mode", ["proxy", "none"])
+@pytest.mark.parametrize("mode", ["proxy", "none", "kea", "dhcpd"])
 def test_somebody_elses_dhcp_gets_no_reservations(mode):
     assert reservation(host(), dataclasses.replace(CONFIG, dhcp=Dhcp(mode=mode))) is None
 
@@ -91,3 +100,46 @@ def test_the_leases_that_a_reservation_leads_to():
     }
     for damaged in (None, "", "{", "00:50:56:aa:01:01\n", "192.168.77.21\n", "00:50:56:AA:01:01,192.168.77.21\n"):
         assert leases_of(damaged) == set()
+
+
+def test_what_is_reserved_follows_from_the_definition_and_from_the_record_alike():
+    for one in (host(), host(network={"bootproto": "dhcp"}), host(network={"address": "10.0.0.5/24"})):
+        assert reserved(one) == reservation_of_record(one.to_record())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "x; }"},
+        {"name": "\n"},
+        {"macs": "00:50:56:aa:01:01"},
+        {"macs": [1]},
+        {"macs": ["00:50:56:aa:01:01; }"]},
+        {"network": {"boot_address": "192.168.77.256"}},
+        {"network": {"boot_address": "1.2.3.4; }"}},
+    ],
+)
+def test_a_damaged_record_is_no_reservation(change):
+    with pytest.raises(LayoutError):
+        reservation_of_record({**host().to_record(), **change})
+    assert reservation_of_record({**host().to_record(), "network": None}) is None
+
+
+def test_the_file_for_dhcpd():
+    two = Reservation("group", ("00:50:56:aa:02:01",), "192.168.77.22")
+    text = dhcpd_file([two, reserved(host())])
+    assert text.splitlines() == [
+        "# Written by pxemanager.esxi when hosts are published; changes made by hand are lost.",
+        "# host esx01.example.com",
+        "host esxi-pxe-005056aa0101 { hardware ethernet 00:50:56:aa:01:01; fixed-address 192.168.77.21; "
+        'option host-name "esx01"; }',
+        "host esxi-pxe-005056aa0102 { hardware ethernet 00:50:56:aa:01:02; fixed-address 192.168.77.21; "
+        'option host-name "esx01"; }',
+        "# host group",
+        "host esxi-pxe-005056aa0201 { hardware ethernet 00:50:56:aa:02:01; fixed-address 192.168.77.22; "
+        'option host-name "group"; }',
+    ]
+    blocks = dhcpd_blocks(text)
+    assert list(blocks) == ["esx01.example.com", "group"]
+    assert blocks["esx01.example.com"].count("fixed-address") == 2
+    assert dhcpd_blocks("") == dhcpd_blocks("# a head\n") == {}

@@ -70,7 +70,7 @@ def test_what_is_written_is_read_back():
         ({"state_root": ""}, "state_root"),
         ({"group": "a b"}, "group must be a word"),
         ({"dhcp": []}, "dhcp must be an object"),
-        ({"dhcp": {"mode": "kea"}}, "dhcp.mode must be one of dnsmasq, proxy, none"),
+        ({"dhcp": {"mode": "bootp"}}, "dhcp.mode must be one of dnsmasq, kea, dhcpd, proxy, none"),
         ({"dhcp": {"reload": "systemctl reload dnsmasq"}}, "dhcp.reload must be a list"),
         ({"dhcp": {"host_dir": "/x"}}, "dhcp.host_dir is not a setting; did you mean hosts_dir?"),
         ({"arming_ttl": 5}, "arming_ttl"),
