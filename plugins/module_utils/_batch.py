@@ -128,20 +128,22 @@ class Leftovers:
     def __init__(self) -> None:
         self._known: dict[str, list[tuple[str, str]]] = {}
 
-    def of(self, path: str, fd: int) -> list[tuple[str, str]]:
-        """Names in a folder that were to become something else, and what."""
+    def of(self, path: str, fd: int) -> tuple[list[tuple[str, str]], t.Collection[str] | None]:
+        """Names in a folder that were to become something else, and what; and all names, if it was listed just now."""
         known = self._known.get(path)
-        if known is None:
-            entries = os.listdir(fd)
-            known = []
-            for entry in entries:
-                if entry[0] == ".":
-                    target = target_of(entry)
-                    if target is not None:
-                        known.append((entry, target))
-            if len(entries) >= self._WORTH_KEEPING:
-                self._known[path] = known
-        return known
+        if known is not None:
+            return known, None
+        entries = os.listdir(fd)
+        known = []
+        for entry in entries:
+            if entry[0] == ".":
+                target = target_of(entry)
+                if target is not None:
+                    known.append((entry, target))
+        if len(entries) >= self._WORTH_KEEPING:
+            self._known[path] = known
+            return known, None
+        return known, entries
 
 
 class Batch:
@@ -184,13 +186,13 @@ class Batch:
         self, path: PathLike, data: bytes | str, mode: int = 0o644, gid: int | None = None, tag: str = ""
     ) -> None:
         """Want a file with these contents."""
-        parent, base = os.path.split(os.fspath(path))
+        parent, base = _split(path)
         raw = data.encode("ascii") if isinstance(data, str) else data
         self._operations.append(_Operation("write", self.phase, tag, parent, base, data=raw, mode=mode, gid=gid))
 
     def link(self, path: PathLike, target: str, tag: str = "") -> None:
         """Want a symbolic link to `target`, a path relative to the link's folder."""
-        parent, base = os.path.split(os.fspath(path))
+        parent, base = _split(path)
         self._operations.append(_Operation("link", self.phase, tag, parent, base, target=target))
 
     def remove(self, path: PathLike, tag: str = "", only_to: str | None = None) -> None:
@@ -198,12 +200,12 @@ class Batch:
 
         :arg only_to: leave it alone unless it is a link to this target: it may be another host's by now.
         """
-        parent, base = os.path.split(os.fspath(path))
+        parent, base = _split(path)
         self._operations.append(_Operation("remove", self.phase, tag, parent, base, only_to=only_to))
 
     def remove_folder(self, path: PathLike, tag: str = "") -> None:
         """Want a folder gone if it is empty by then and this batch does not want it to be there."""
-        parent, base = os.path.split(os.fspath(path))
+        parent, base = _split(path)
         self._operations.append(_Operation("rmdir", self.phase, tag, parent, base))
 
     def remove_tree(self, path: PathLike, tag: str = "", keep: t.Collection[str] = ()) -> None:
@@ -265,6 +267,9 @@ class Batch:
                 before = f"mode {stat.S_IMODE(info.st_mode):04o} gid {info.st_gid}"
                 changes.append(Change(tag, path + "/", before, f"mode {mode:04o} gid {gid}"))
         targets: dict[str, set[str]] = {}
+        leftovers: dict[str, list[tuple[str, str]]] = {}
+        entries: t.Collection[str] | None = None
+        opened, folder = "", None
         # What earlier operations of this batch will have made of a path; the disk does not know yet.
         planned: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         self._operations.sort(key=lambda operation: operation.phase)  # stable: the order within a phase stays
@@ -273,27 +278,33 @@ class Batch:
             parent, base = operation.parent, operation.base
             if operation.kind == "rmdir" and f"{parent}/{base}" in self._folders:
                 continue
-            if parent in new:
-                folder = None
-            else:
-                try:
-                    folder = folders.fd(parent)
-                except FileNotFoundError:
-                    folder = None
+            if parent != opened:  # most operations are in the folder of the one before
+                opened, folder, entries = parent, None, None
+                if parent not in new:
+                    with contextlib.suppress(FileNotFoundError):
+                        folder = folders.fd(parent)
+                if folder is not None:
+                    targets.setdefault(parent, set())
+                    if parent not in leftovers:
+                        leftovers[parent], entries = self._leftovers.of(parent, folder)
             if folder is not None:
-                targets.setdefault(parent, set()).add(base)
+                targets[parent].add(base)
             key = (parent, base)
             content: str | None
             if key in planned:
                 content, target = planned[key]
+            elif entries is not None and base not in entries:
+                content, target = None, None
             else:
                 content, target = self._look(operation, folder)
-            change = self._difference(operation, content, target, folder)
+            if content is _RIGHT or (target is not None and target == operation.target):
+                continue
+            change = self._difference(operation, content, target)
             if change is not None:
                 operation.needed = True
                 changes.append(change)
                 planned[key] = _after(operation)
-        self._find_stale(folders, targets)
+        self._find_stale(folders, targets, leftovers)
         return changes
 
     @staticmethod
@@ -325,13 +336,11 @@ class Batch:
         return "", None
 
     @staticmethod
-    def _difference(
-        operation: _Operation, content: str | None, target: str | None, folder: int | None
-    ) -> Change | None:
+    def _difference(operation: _Operation, content: str | None, target: str | None) -> Change | None:
         path = f"{operation.parent}/{operation.base}"
         before = content if target is None else f"-> {target}"
         if operation.kind == "write":
-            if content is _RIGHT or (target is None and content == operation.data.decode("ascii", "replace")):
+            if target is None and content == operation.data.decode("ascii", "replace"):
                 return None
             return Change(operation.tag, path, before, operation.data.decode("ascii", "replace"))
         if operation.kind == "link":
@@ -344,13 +353,18 @@ class Batch:
             return Change(operation.tag, path + "/", "", None)
         return Change(operation.tag, path, before, None)
 
-    def _find_stale(self, folders: _Folders, targets: t.Mapping[str, t.Collection[str]]) -> None:
+    def _find_stale(
+        self,
+        folders: _Folders,
+        targets: t.Mapping[str, t.Collection[str]],
+        leftovers: t.Mapping[str, t.Collection[tuple[str, str]]],
+    ) -> None:
         now = time.time()
-        for parent, bases in targets.items():
-            fd = folders.fd(parent)
-            for entry, target in self._leftovers.of(parent, fd):
+        for parent, found in leftovers.items():
+            for entry, target in found:
                 # We hold the lock of every target of ours, so nobody is writing it now.
-                if target not in bases:
+                if target not in targets[parent]:
+                    fd = folders.fd(parent)
                     try:
                         info = os.stat(entry, dir_fd=fd, follow_symlinks=False)
                     except FileNotFoundError:
@@ -456,6 +470,12 @@ class Batch:
                 # Somebody put something of their own there: not ours to remove.
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
                     raise
+
+
+def _split(path: PathLike) -> tuple[str, str]:
+    """Folder and name. (os.path.split does more, and is called for each of a host's thirty files.)"""
+    parent, _slash, base = os.fspath(path).rpartition("/")
+    return parent, base
 
 
 _RIGHT: t.Final = "\0right"
