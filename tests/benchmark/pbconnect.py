@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Measure how many hosts pbconnect can take off the installer: ``python tests/benchmark/pbconnect.py [hosts]``.
+"""How many hosts pbconnect can take off the installer: ``python tests/benchmark/pbconnect.py [hosts]`` for all details.
 
 So many hosts (10,000 without a number) are published and armed by the code that esxi_pxe_host runs. Then each reports
 "installing" once, to the real service, over a TCP connection of its own: a tenth of all hosts at the same moment, as
@@ -43,6 +43,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / ".lab" / "collections"))
 
+import table as bench  # noqa: E402
+
 from ansible_collections.pxemanager.esxi.plugins.module_utils._hosts import parse_hosts  # noqa: E402
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install  # noqa: E402
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout  # noqa: E402
@@ -57,6 +59,8 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (  #
 )
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import image_record  # noqa: E402
 
+LIMIT, QUICK_LIMIT = 180, 45
+HOSTS, QUICK_HOSTS = 10_000, 300
 SERVICE = ROOT / "roles" / "pxe_server" / "files" / "pbconnect.py"
 # Requests a second of the two streams with a fixed rate.
 RATES = (500, 1000)
@@ -425,7 +429,41 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def main(count: int, folder: Path) -> None:
+def measure(run: bench.Run) -> None:
+    """The same as a part of `make bench`."""
+    own, before, rates = main(QUICK_HOSTS if run.quick else HOSTS, run.folder)
+    count = QUICK_HOSTS if run.quick else HOSTS
+    floor = 1 - run.quick  # (a run of a few hundred says nothing of a budget)
+    hook, unsafe = before
+    run.add(
+        bench.Row(
+            f"hosts taken off the installer, {AT_ONCE} at once",
+            count,
+            rate=own.fast.rate,
+            memory=own.memory,
+            ratio=own.fast.rate / hook.fast.rate,
+            peer=f"the rate of {hook.name}",
+            budget=bench.Budget("rate", at_least=1000) if floor else None,
+            note=f"{own.fast.rate / rates[16]:.2f} of what the disk does",
+        )
+    )
+    for row, budget in ((own, True), (hook, False), (unsafe, False)):
+        for rate, measured in zip(RATES, row.fixed):
+            if row is own or rate == RATES[-1]:
+                run.add(
+                    bench.Row(
+                        f"p99 at {rate:,} a second, {row.name}",
+                        count,
+                        seconds=measured.percentile(99) / 1000,
+                        memory=row.memory,
+                        # The budget is a thousand a second.
+                        budget=bench.Budget("seconds", at_most=0.05) if budget and floor and rate == 1000 else None,
+                    )
+                )
+    run.add(bench.Row("a tenth of all at the same moment", count // 10, rate=own.burst.rate))
+
+
+def main(count: int, folder: Path) -> tuple[Row, list[Row], dict[int, float]]:
     """Measure all and print the table."""
     burst = count // 10
     print(
@@ -460,6 +498,7 @@ def main(count: int, folder: Path) -> None:
             f"{rows[0].fast.rate / row.fast.rate:.2f} in the stream"
         )
     print(f"pbconnect : this disk from 16 threads = {rows[0].fast.rate / rates[16]:.2f} in the stream")
+    return rows[0], rows[1:], rates
 
 
 if __name__ == "__main__":

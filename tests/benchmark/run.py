@@ -123,12 +123,18 @@ class Outcome:
     seconds: float
 
 
-def run_part(name: str, quick: bool) -> Outcome:
+def run_part(name: str, quick: bool, patience: float = 1) -> Outcome:
     """Run a part in a process group of its own, and end all of it when its time is up."""
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        return Outcome(name, [], [f"{name}: not measured, {error}."], 0)
     if getattr(module, "ROOT", False) is True and os.geteuid() != 0:
         return Outcome(name, [], [f"{name}: not measured, it needs root."], 0)
     limit = getattr(module, "QUICK_LIMIT", QUICK_LIMIT) if quick else getattr(module, "LIMIT", LIMIT)
+    limit *= patience
+    with contextlib.suppress(table.Skip):  # the part finds out for itself that something is missing
+        getattr(module, "prepare", lambda _say: None)(say)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pxemanager-bench-", dir=SCRATCH, ignore_cleanup_errors=True) as folder:
         result = Path(folder) / "result.json"
@@ -140,7 +146,7 @@ def run_part(name: str, quick: bool) -> Outcome:
             if code:
                 notes.append(f"{name}: ended with {code}, its table is not complete.")
         except subprocess.TimeoutExpired:
-            notes.append(f"{name}: stopped after {limit} seconds, its table is not complete.")
+            notes.append(f"{name}: stopped after {limit:.0f} seconds, its table is not complete.")
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
@@ -222,7 +228,7 @@ def main(arguments: argparse.Namespace) -> int:
     outcomes = []
     for part in parts:
         say(f"\n{part}:")
-        outcomes.append(run_part(part, arguments.quick))
+        outcomes.append(run_part(part, arguments.quick, arguments.patience))
     about["load"] = f"{before} before, {load()} afterwards"
     rows = [row for outcome in outcomes for row in outcome.rows]
     document = {
@@ -265,7 +271,7 @@ def draw(folder: Path) -> list[Path]:
     """
     import peers
 
-    python = peers.environment("plot", HERE / "requirements.txt", say)
+    python = peers.environment("plot", ["matplotlib>=3.8,<4"], say)
     done = subprocess.run(
         [python, HERE / "plot.py", folder / "results.json", folder], capture_output=True, text=True, check=False
     )
@@ -278,6 +284,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure the collection, print one table.")
     parser.add_argument("parts", nargs="*", help=f"which parts, default all: {', '.join(known_parts())}")
     parser.add_argument("--quick", action="store_true", help="see that it works, with few hosts")
+    parser.add_argument("--patience", type=float, default=1, help="give each part this many times its time")
     parser.add_argument("--run-part", nargs=2, metavar=("PART", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.run_part:

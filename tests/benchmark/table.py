@@ -5,7 +5,8 @@
 """What a part of the benchmark is given, what it gives back, and how that becomes one table.
 
 A part is a file beside this one with a name from `PARTS`. It has a docstring, a number `LIMIT` (seconds after which it
-is stopped; `QUICK_LIMIT` with QUICK=1) and a function `measure(run: Run) -> None`. It runs in a process of its own, so
+is stopped; `QUICK_LIMIT` with QUICK=1) and a function `measure(run: Run) -> None`; with a function
+`prepare(say)` what must be installed first is not measured. It runs in a process of its own, so
 that it may die, leak or set environment variables without harm to the next one, and calls `run.add(Row(...))` as soon
 as it has a figure: a part that is stopped keeps the rows that it had.
 """
