@@ -36,6 +36,12 @@ LINES = {
 }
 
 
+LICENCE = """<!-- Copyright (c) 2026 The pxemanager.esxi authors
+     GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
+     SPDX-License-Identifier: GPL-3.0-or-later
+-->"""
+
+
 def seconds_of(rows: t.Sequence[Row], line: str) -> tuple[list[Row], list[Row]]:
     """The rows of a line: measured, and extrapolated, each by number of hosts."""
     own = sorted((row for row in rows if row.line == line and row.seconds is not None), key=lambda row: row.count)
@@ -120,8 +126,8 @@ def main(results: Path, folder: Path) -> None:
         figure.savefig(path, **more)
         if suffix == ".svg":
             # Lines of it end in blanks, which the style of this repository has no use for.
-            lines = path.read_text("utf-8").splitlines()
-            path.write_text("".join(f"{line.rstrip()}\n" for line in lines), "utf-8")
+            head, *lines = path.read_text("utf-8").splitlines()
+            path.write_text("".join(f"{line.rstrip()}\n" for line in [head, LICENCE, *lines]), "utf-8")
         print(path)
 
 
