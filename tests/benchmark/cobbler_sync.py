@@ -18,9 +18,11 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 
-OVERLAID = ("/etc", "/var", "/usr/share", "/srv")
+# /var last: the scratch folder is below it.
+OVERLAID = ("/etc", "/usr/share", "/srv", "/var")
 
 
 def overlay(scratch: str) -> None:
@@ -32,7 +34,7 @@ def overlay(scratch: str) -> None:
         options = f"lowerdir={place},upperdir={upper},workdir={work}"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, place], check=True)
     for tree in ("etc", "var", "usr/share", "srv"):
-        source = os.path.join(sys.prefix, tree)
+        source = os.path.join(sysconfig.get_paths()["purelib"], tree)  # where its wheel puts them
         if os.path.isdir(source):
             shutil.copytree(source, f"/{tree}", dirs_exist_ok=True, symlinks=True)
 
@@ -46,7 +48,9 @@ def settings() -> None:
     lines = [line for line in lines if line.split(":")[0] not in wanted]
     with open(path, "w", encoding="utf-8") as stream:
         stream.write("\n".join([*lines, *(f"{key}: {value}" for key, value in wanted.items()), ""]))
+    kinds = "distros", "files", "images", "menus", "mgmtclasses", "packages", "profiles", "repos", "systems"
     for folder in (
+        *(f"/var/lib/cobbler/collections/{kind}" for kind in kinds),
         "/var/log/cobbler",
         "/var/lib/tftpboot",
         "/srv/tftpboot",

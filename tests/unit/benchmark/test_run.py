@@ -48,7 +48,8 @@ def test_a_part_that_dies_keeps_what_it_had(part):
 def test_a_part_that_hangs_is_ended_with_its_children(part, tmp_path):
     child = (
         "    import subprocess, time\n"
-        f"    process = subprocess.Popen(['sleep', '600'])\n    open({str(tmp_path / 'pid')!r}, 'w').write(str(process.pid))\n"
+        "    process = subprocess.Popen(['sleep', '600'])\n"
+        f"    open({str(tmp_path / 'pid')!r}, 'w').write(str(process.pid))\n"
         "    time.sleep(600)\n"
     )
     begun = time.monotonic()
