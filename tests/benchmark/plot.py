@@ -34,6 +34,7 @@ LINES = {
     "template tasks": ("#d55e00", "x"),
     "cobbler sync": ("#000000", "+"),
 }
+REMARKS = {"cobbler sync": "in process, not durable"}
 
 
 LICENCE = """<!-- Copyright (c) 2026 The pxemanager.esxi authors
@@ -52,13 +53,14 @@ def times(axes: t.Any, rows: t.Sequence[Row]) -> None:
     """Hosts against seconds. What is extrapolated is dashed, with hollow marks, and says so."""
     for line, (colour, marker) in LINES.items():
         measured, extrapolated = seconds_of(rows, line)
+        label = f"{line} ({REMARKS[line]})" if line in REMARKS else line
         if measured:
             points = [(row.count, row.seconds) for row in measured]
-            axes.plot(*zip(*points), color=colour, marker=marker, label=line)
+            axes.plot(*zip(*points), color=colour, marker=marker, label=label)
         if extrapolated:
             points = [(row.count, row.seconds) for row in measured[-1:] + extrapolated]
             style = {"color": colour, "marker": marker, "linestyle": "--", "markerfacecolor": "white"}
-            axes.plot(*zip(*points), label=f"{line} (extrapolated)", **style)
+            axes.plot(*zip(*points), label=f"{line}, extrapolated", **style)
     start = [row.seconds for row in rows if row.part == "publish" and row.count == 0]
     if start:
         axes.axhline(start[0], color="#999999", linewidth=0.8, linestyle=":")
@@ -68,7 +70,7 @@ def times(axes: t.Any, rows: t.Sequence[Row]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:,.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:,.10g}"))
     axes.set_xlabel("hosts, with two MAC addresses each")
-    axes.set_ylabel("seconds (a whole run of Ansible)")
+    axes.set_ylabel("seconds, with Ansible's start")
     axes.set_title("Publishing hosts on a PXE server")
     axes.grid(True, which="major", alpha=0.3)
     axes.legend(fontsize=7, loc="upper left")
