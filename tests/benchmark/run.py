@@ -31,7 +31,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(ROOT / ".lab" / "collections"), str(ROOT / "tests" / "lab")]
+# (At the end: the tests import this, and names as plain as these must not get in their way.)
+sys.path += [str(HERE), str(ROOT / ".lab" / "collections"), str(ROOT / "tests" / "lab")]
 
 import table  # noqa: E402
 
@@ -123,7 +124,7 @@ class Outcome:
     seconds: float
 
 
-def run_part(name: str, quick: bool, patience: float = 1) -> Outcome:
+def run_part(name: str, quick: bool, patience: float = 1, most: int | None = None) -> Outcome:
     """Run a part in a process group of its own, and end all of it when its time is up."""
     try:
         module = importlib.import_module(name)
@@ -139,6 +140,7 @@ def run_part(name: str, quick: bool, patience: float = 1) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="pxemanager-bench-", dir=SCRATCH, ignore_cleanup_errors=True) as folder:
         result = Path(folder) / "result.json"
         command = [sys.executable, __file__, "--run-part", name, folder, *(["--quick"] if quick else [])]
+        command += ["--most", str(most)] if most is not None else []
         process = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
         notes = []
         try:
@@ -162,12 +164,13 @@ def run_part(name: str, quick: bool, patience: float = 1) -> Outcome:
     return Outcome(name, rows, document["notes"] + notes, time.monotonic() - begun)
 
 
-def inside(name: str, folder: Path, quick: bool) -> int:
+def inside(name: str, folder: Path, quick: bool, most: int | None) -> int:
     """In a part's own process: measure."""
+    sizes = table.QUICK_SIZES if quick else table.SIZES
     own = folder / "work"
     own.mkdir()
     run = table.Run(
-        sizes=table.QUICK_SIZES if quick else table.SIZES,
+        sizes=tuple(size for size in sizes if most is None or size <= most),
         quick=quick,
         folder=own,
         say=lambda text: say(f"  {text}"),
@@ -228,7 +231,7 @@ def main(arguments: argparse.Namespace) -> int:
     outcomes = []
     for part in parts:
         say(f"\n{part}:")
-        outcomes.append(run_part(part, arguments.quick, arguments.patience))
+        outcomes.append(run_part(part, arguments.quick, arguments.patience, arguments.most))
     about["load"] = f"{before} before, {load()} afterwards"
     rows = [row for outcome in outcomes for row in outcome.rows]
     document = {
@@ -246,7 +249,7 @@ def main(arguments: argparse.Namespace) -> int:
     for note in document["notes"]:
         say(f"- {note}")
     say(table.verdict(rows))
-    whole = arguments.write or (not arguments.quick and set(parts) == set(known_parts()))
+    whole = arguments.write or (not arguments.quick and not arguments.most and set(parts) == set(known_parts()))
     try:
         written += draw(OUT)
         if whole:
@@ -284,10 +287,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure the collection, print one table.")
     parser.add_argument("parts", nargs="*", help=f"which parts, default all: {', '.join(known_parts())}")
     parser.add_argument("--quick", action="store_true", help="see that it works, with few hosts")
+    parser.add_argument("--most", type=int, help="no more hosts than this")
     parser.add_argument("--write", action="store_true", help="write docs/benchmark.md whatever was left out")
     parser.add_argument("--patience", type=float, default=1, help="give each part this many times its time")
     parser.add_argument("--run-part", nargs=2, metavar=("PART", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.run_part:
-        sys.exit(inside(given.run_part[0], Path(given.run_part[1]), given.quick))
+        sys.exit(inside(given.run_part[0], Path(given.run_part[1]), given.quick, given.most))
     sys.exit(main(given))
