@@ -9,7 +9,6 @@ What `_store` promises of one file holds for each of a batch, and a batch adds a
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import errno
@@ -18,16 +17,15 @@ import stat
 import time
 import typing as t
 
+from ansible_collections.pxemanager.esxi.plugins.module_utils._folders import Folders, Leftovers
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
     PathLike,
     StoreError,
     create_file,
     make_symlink,
-    open_folder,
     read_at,
     readlink_at,
     sync_filesystem,
-    target_of,
     temporary_name,
 )
 
@@ -35,9 +33,6 @@ __all__ = ("Batch", "Change", "Leftovers")
 
 _STALE = 86400.0
 """Seconds after which a temporary file belongs to nobody, whatever its target was."""
-
-_OPEN_FOLDERS = 64
-"""Folders kept open at once while a batch runs."""
 
 _FSYNC_AT_MOST = 4
 """Up to so many files or folders are synced one by one; above, one syncfs of the whole file system is cheaper."""
@@ -81,69 +76,6 @@ class _Folder:
     gid: int | None
     tag: str
     mend: bool
-
-
-class _Folders:
-    """Open folders by path: the few that are used most recently."""
-
-    def __init__(self) -> None:
-        self._fds: collections.OrderedDict[str, int] = collections.OrderedDict()
-
-    def fd(self, path: str) -> int:
-        """Descriptor of a folder.
-
-        :raises FileNotFoundError: there is no such folder.
-        """
-        fd = self._fds.get(path)
-        if fd is None:
-            try:
-                fd = open_folder(path)
-            except OSError as error:
-                if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                    raise StoreError(f"{path} must be a folder, not a link or file: remove it and run again") from None
-                raise
-            self._fds[path] = fd
-            if len(self._fds) > _OPEN_FOLDERS:
-                os.close(self._fds.popitem(last=False)[1])
-        else:
-            self._fds.move_to_end(path)
-        return fd
-
-    def forget(self, path: str) -> None:
-        fd = self._fds.pop(path, None)
-        if fd is not None:
-            os.close(fd)
-
-    def close(self) -> None:
-        while self._fds:
-            os.close(self._fds.popitem()[1])
-
-
-class Leftovers:
-    """Temporary files that were there when a folder was first looked at."""
-
-    # A folder that all hosts share would else be listed again for every few hundred of them.
-    _WORTH_KEEPING = 64
-
-    def __init__(self) -> None:
-        self._known: dict[str, list[tuple[str, str]]] = {}
-
-    def of(self, path: str, fd: int) -> tuple[list[tuple[str, str]], t.Collection[str] | None]:
-        """Names in a folder that were to become something else, and what; and all names, if it was listed just now."""
-        known = self._known.get(path)
-        if known is not None:
-            return known, None
-        entries = os.listdir(fd)
-        known = []
-        for entry in entries:
-            if entry[0] == ".":
-                target = target_of(entry)
-                if target is not None:
-                    known.append((entry, target))
-        if len(entries) >= self._WORTH_KEEPING:
-            self._known[path] = known
-            return known, None
-        return known, entries
 
 
 class Batch:
@@ -239,14 +171,14 @@ class Batch:
         :raises OSError: the disk cannot be read.
         """
         if self._changes is None:
-            folders = _Folders()
+            folders = Folders()
             try:
                 self._changes = self._compare(folders)
             finally:
                 folders.close()
         return self._changes
 
-    def _compare(self, folders: _Folders) -> list[Change]:
+    def _compare(self, folders: Folders) -> list[Change]:
         changes: list[Change] = []
         new: set[str] = set()
         for path, folder_wanted in self._folders.items():
@@ -355,7 +287,7 @@ class Batch:
 
     def _find_stale(
         self,
-        folders: _Folders,
+        folders: Folders,
         targets: t.Mapping[str, t.Collection[str]],
         leftovers: t.Mapping[str, t.Collection[tuple[str, str]]],
     ) -> None:
@@ -384,7 +316,7 @@ class Batch:
         changes = self.plan()
         if not changes and not self._stale:
             return changes
-        folders = _Folders()
+        folders = Folders()
         try:
             self._write(folders)
         except BaseException as error:
@@ -397,13 +329,13 @@ class Batch:
             folders.close()
         return changes
 
-    def _clean_up(self, folders: _Folders) -> None:
+    def _clean_up(self, folders: Folders) -> None:
         for operation in self._operations:
             if operation.temporary:
                 with contextlib.suppress(OSError):
                     os.unlink(operation.temporary, dir_fd=folders.fd(operation.parent))
 
-    def _write(self, folders: _Folders) -> None:
+    def _write(self, folders: Folders) -> None:
         dirty = _Dirty(folders)
         for parent, entry in self._stale:
             with contextlib.suppress(FileNotFoundError):
@@ -442,7 +374,7 @@ class Batch:
         dirty.sync()
 
     @staticmethod
-    def _execute(operation: _Operation, folders: _Folders) -> None:
+    def _execute(operation: _Operation, folders: Folders) -> None:
         folder = folders.fd(operation.parent)
         base = operation.base
         if operation.kind == "write":
@@ -493,7 +425,7 @@ def _after(operation: _Operation) -> tuple[str | None, str | None]:
 class _Dirty:
     """Folders whose entries are not on disk yet."""
 
-    def __init__(self, folders: _Folders) -> None:
+    def __init__(self, folders: Folders) -> None:
         self._folders = folders
         self._paths: dict[str, None] = {}
 
