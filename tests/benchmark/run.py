@@ -222,6 +222,8 @@ def main(arguments: argparse.Namespace) -> int:
     unknown = [part for part in parts if part not in known_parts()]
     if unknown:
         sys.exit(f"There is no part {', '.join(unknown)}: choose from {', '.join(known_parts())}.")
+    # So that a run that is stopped ends its part and removes its folder, as one that is interrupted does.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     OUT.mkdir(parents=True, exist_ok=True)
     owned_as(OUT, ROOT)
     about = machine()
