@@ -7,6 +7,8 @@
 HOSTS ?= 3
 FIRMWARE ?= bios,uefi
 STAGES ?=
+PARTS ?=
+QUICK ?=
 
 PYTHON := .lab/venv/bin/python
 # The lab makes network namespaces and starts a PXE server in a container: that needs root.
@@ -70,10 +72,8 @@ format: bootstrap ## Format the Python code
 	@.lab/venv/bin/ruff format noxfile.py plugins roles tests
 	@.lab/venv/bin/ruff check --fix --select I noxfile.py plugins roles tests
 
-bench: bootstrap ## Measure publishing 1,000 hosts, taking 10,000 off the installer, adding 1,000 to a vCenter
-	@$(PYTHON) tests/benchmark/publish.py
-	@$(PYTHON) tests/benchmark/pbconnect.py
-	@$(PYTHON) tests/benchmark/vcenter.py
+bench: bootstrap ## Measure everything, write docs/benchmark.md and its plot; PARTS="publish dhcp" measures those, QUICK=1 tries it
+	@$(SUDO) $(PYTHON) tests/benchmark/run.py $(if $(QUICK),--quick) $(PARTS)
 
 pictures: bootstrap-tests ## Take the pictures of the pages in docs/pictures/ again, with a headless Chromium
 	@$(PYTHON) tests/pictures.py

@@ -9,7 +9,6 @@ What `_store` promises of one file holds for each of a batch, and a batch adds a
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import errno
@@ -18,16 +17,15 @@ import stat
 import time
 import typing as t
 
+from ansible_collections.pxemanager.esxi.plugins.module_utils._folders import Folders, Leftovers
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
     PathLike,
     StoreError,
     create_file,
     make_symlink,
-    open_folder,
     read_at,
     readlink_at,
     sync_filesystem,
-    target_of,
     temporary_name,
 )
 
@@ -35,9 +33,6 @@ __all__ = ("Batch", "Change", "Leftovers")
 
 _STALE = 86400.0
 """Seconds after which a temporary file belongs to nobody, whatever its target was."""
-
-_OPEN_FOLDERS = 64
-"""Folders kept open at once while a batch runs."""
 
 _FSYNC_AT_MOST = 4
 """Up to so many files or folders are synced one by one; above, one syncfs of the whole file system is cheaper."""
@@ -83,67 +78,6 @@ class _Folder:
     mend: bool
 
 
-class _Folders:
-    """Open folders by path: the few that are used most recently."""
-
-    def __init__(self) -> None:
-        self._fds: collections.OrderedDict[str, int] = collections.OrderedDict()
-
-    def fd(self, path: str) -> int:
-        """Descriptor of a folder.
-
-        :raises FileNotFoundError: there is no such folder.
-        """
-        fd = self._fds.get(path)
-        if fd is None:
-            try:
-                fd = open_folder(path)
-            except OSError as error:
-                if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                    raise StoreError(f"{path} must be a folder, not a link or file: remove it and run again") from None
-                raise
-            self._fds[path] = fd
-            if len(self._fds) > _OPEN_FOLDERS:
-                os.close(self._fds.popitem(last=False)[1])
-        else:
-            self._fds.move_to_end(path)
-        return fd
-
-    def forget(self, path: str) -> None:
-        fd = self._fds.pop(path, None)
-        if fd is not None:
-            os.close(fd)
-
-    def close(self) -> None:
-        while self._fds:
-            os.close(self._fds.popitem()[1])
-
-
-class Leftovers:
-    """Temporary files that were there when a folder was first looked at."""
-
-    # A folder that all hosts share would else be listed again for every few hundred of them.
-    _WORTH_KEEPING = 64
-
-    def __init__(self) -> None:
-        self._known: dict[str, list[tuple[str, str]]] = {}
-
-    def of(self, path: str, fd: int) -> list[tuple[str, str]]:
-        """Names in a folder that were to become something else, and what."""
-        known = self._known.get(path)
-        if known is None:
-            entries = os.listdir(fd)
-            known = []
-            for entry in entries:
-                if entry[0] == ".":
-                    target = target_of(entry)
-                    if target is not None:
-                        known.append((entry, target))
-            if len(entries) >= self._WORTH_KEEPING:
-                self._known[path] = known
-        return known
-
-
 class Batch:
     """Files, links and folders of many hosts, written in one go.
 
@@ -184,13 +118,13 @@ class Batch:
         self, path: PathLike, data: bytes | str, mode: int = 0o644, gid: int | None = None, tag: str = ""
     ) -> None:
         """Want a file with these contents."""
-        parent, base = os.path.split(os.fspath(path))
+        parent, base = _split(path)
         raw = data.encode("ascii") if isinstance(data, str) else data
         self._operations.append(_Operation("write", self.phase, tag, parent, base, data=raw, mode=mode, gid=gid))
 
     def link(self, path: PathLike, target: str, tag: str = "") -> None:
         """Want a symbolic link to `target`, a path relative to the link's folder."""
-        parent, base = os.path.split(os.fspath(path))
+        parent, base = _split(path)
         self._operations.append(_Operation("link", self.phase, tag, parent, base, target=target))
 
     def remove(self, path: PathLike, tag: str = "", only_to: str | None = None) -> None:
@@ -198,12 +132,12 @@ class Batch:
 
         :arg only_to: leave it alone unless it is a link to this target: it may be another host's by now.
         """
-        parent, base = os.path.split(os.fspath(path))
+        parent, base = _split(path)
         self._operations.append(_Operation("remove", self.phase, tag, parent, base, only_to=only_to))
 
     def remove_folder(self, path: PathLike, tag: str = "") -> None:
         """Want a folder gone if it is empty by then and this batch does not want it to be there."""
-        parent, base = os.path.split(os.fspath(path))
+        parent, base = _split(path)
         self._operations.append(_Operation("rmdir", self.phase, tag, parent, base))
 
     def remove_tree(self, path: PathLike, tag: str = "", keep: t.Collection[str] = ()) -> None:
@@ -237,14 +171,14 @@ class Batch:
         :raises OSError: the disk cannot be read.
         """
         if self._changes is None:
-            folders = _Folders()
+            folders = Folders()
             try:
                 self._changes = self._compare(folders)
             finally:
                 folders.close()
         return self._changes
 
-    def _compare(self, folders: _Folders) -> list[Change]:
+    def _compare(self, folders: Folders) -> list[Change]:
         changes: list[Change] = []
         new: set[str] = set()
         for path, folder_wanted in self._folders.items():
@@ -265,6 +199,9 @@ class Batch:
                 before = f"mode {stat.S_IMODE(info.st_mode):04o} gid {info.st_gid}"
                 changes.append(Change(tag, path + "/", before, f"mode {mode:04o} gid {gid}"))
         targets: dict[str, set[str]] = {}
+        leftovers: dict[str, list[tuple[str, str]]] = {}
+        entries: t.Collection[str] | None = None
+        opened, folder = "", None
         # What earlier operations of this batch will have made of a path; the disk does not know yet.
         planned: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         self._operations.sort(key=lambda operation: operation.phase)  # stable: the order within a phase stays
@@ -273,27 +210,33 @@ class Batch:
             parent, base = operation.parent, operation.base
             if operation.kind == "rmdir" and f"{parent}/{base}" in self._folders:
                 continue
-            if parent in new:
-                folder = None
-            else:
-                try:
-                    folder = folders.fd(parent)
-                except FileNotFoundError:
-                    folder = None
+            if parent != opened:  # most operations are in the folder of the one before
+                opened, folder, entries = parent, None, None
+                if parent not in new:
+                    with contextlib.suppress(FileNotFoundError):
+                        folder = folders.fd(parent)
+                if folder is not None:
+                    targets.setdefault(parent, set())
+                    if parent not in leftovers:
+                        leftovers[parent], entries = self._leftovers.of(parent, folder)
             if folder is not None:
-                targets.setdefault(parent, set()).add(base)
+                targets[parent].add(base)
             key = (parent, base)
             content: str | None
             if key in planned:
                 content, target = planned[key]
+            elif entries is not None and base not in entries:
+                content, target = None, None
             else:
                 content, target = self._look(operation, folder)
-            change = self._difference(operation, content, target, folder)
+            if content is _RIGHT or (target is not None and target == operation.target):
+                continue
+            change = self._difference(operation, content, target)
             if change is not None:
                 operation.needed = True
                 changes.append(change)
                 planned[key] = _after(operation)
-        self._find_stale(folders, targets)
+        self._find_stale(folders, targets, leftovers)
         return changes
 
     @staticmethod
@@ -325,13 +268,11 @@ class Batch:
         return "", None
 
     @staticmethod
-    def _difference(
-        operation: _Operation, content: str | None, target: str | None, folder: int | None
-    ) -> Change | None:
+    def _difference(operation: _Operation, content: str | None, target: str | None) -> Change | None:
         path = f"{operation.parent}/{operation.base}"
         before = content if target is None else f"-> {target}"
         if operation.kind == "write":
-            if content is _RIGHT or (target is None and content == operation.data.decode("ascii", "replace")):
+            if target is None and content == operation.data.decode("ascii", "replace"):
                 return None
             return Change(operation.tag, path, before, operation.data.decode("ascii", "replace"))
         if operation.kind == "link":
@@ -344,13 +285,18 @@ class Batch:
             return Change(operation.tag, path + "/", "", None)
         return Change(operation.tag, path, before, None)
 
-    def _find_stale(self, folders: _Folders, targets: t.Mapping[str, t.Collection[str]]) -> None:
+    def _find_stale(
+        self,
+        folders: Folders,
+        targets: t.Mapping[str, t.Collection[str]],
+        leftovers: t.Mapping[str, t.Collection[tuple[str, str]]],
+    ) -> None:
         now = time.time()
-        for parent, bases in targets.items():
-            fd = folders.fd(parent)
-            for entry, target in self._leftovers.of(parent, fd):
+        for parent, found in leftovers.items():
+            for entry, target in found:
                 # We hold the lock of every target of ours, so nobody is writing it now.
-                if target not in bases:
+                if target not in targets[parent]:
+                    fd = folders.fd(parent)
                     try:
                         info = os.stat(entry, dir_fd=fd, follow_symlinks=False)
                     except FileNotFoundError:
@@ -370,7 +316,7 @@ class Batch:
         changes = self.plan()
         if not changes and not self._stale:
             return changes
-        folders = _Folders()
+        folders = Folders()
         try:
             self._write(folders)
         except BaseException as error:
@@ -383,13 +329,13 @@ class Batch:
             folders.close()
         return changes
 
-    def _clean_up(self, folders: _Folders) -> None:
+    def _clean_up(self, folders: Folders) -> None:
         for operation in self._operations:
             if operation.temporary:
                 with contextlib.suppress(OSError):
                     os.unlink(operation.temporary, dir_fd=folders.fd(operation.parent))
 
-    def _write(self, folders: _Folders) -> None:
+    def _write(self, folders: Folders) -> None:
         dirty = _Dirty(folders)
         for parent, entry in self._stale:
             with contextlib.suppress(FileNotFoundError):
@@ -428,7 +374,7 @@ class Batch:
         dirty.sync()
 
     @staticmethod
-    def _execute(operation: _Operation, folders: _Folders) -> None:
+    def _execute(operation: _Operation, folders: Folders) -> None:
         folder = folders.fd(operation.parent)
         base = operation.base
         if operation.kind == "write":
@@ -458,6 +404,12 @@ class Batch:
                     raise
 
 
+def _split(path: PathLike) -> tuple[str, str]:
+    """Folder and name. (os.path.split does more, and is called for each of a host's thirty files.)"""
+    parent, _slash, base = os.fspath(path).rpartition("/")
+    return parent, base
+
+
 _RIGHT: t.Final = "\0right"
 """Stands for contents that need not be carried around because they are as wanted."""
 
@@ -473,7 +425,7 @@ def _after(operation: _Operation) -> tuple[str | None, str | None]:
 class _Dirty:
     """Folders whose entries are not on disk yet."""
 
-    def __init__(self, folders: _Folders) -> None:
+    def __init__(self, folders: Folders) -> None:
         self._folders = folders
         self._paths: dict[str, None] = {}
 

@@ -121,7 +121,7 @@ def other_firmware_files(host: Host) -> list[str]:
     """Paths of files that the host may have from another firmware in its definition, and must no longer have."""
     if host.firmware == "bios":
         return []
-    return [mac_files(host.name, mode, mac)[-1] for mac in host.macs for mode in MODES]
+    return [mac_files(host.name, mode, mac)[-1] for mode in MODES for mac in host.macs]
 
 
 def stems_of(entries: t.Iterable[str]) -> set[str]:

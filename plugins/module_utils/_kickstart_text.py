@@ -33,6 +33,7 @@ _MOST_COMMANDS = 256
 # More sentences than these help nobody: one lost newline makes a mistake of every line of a script.
 _MOST_ERRORS = 10
 _ASCII = re.compile(r"[\n\t -~]*\Z")
+_SWALLOWED = re.compile(r"(?<=.)%(?:pre|post|firstboot) --interpreter=")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +106,10 @@ def check_kickstart(text: str, host: Host) -> list[str]:
 
 def _swallowed_sections(text: str) -> t.Iterator[str]:
     """Sections that do not begin their line, which is what a Jinja include without a final newline makes of them."""
+    if not _SWALLOWED.search(text):
+        return
     for number, line in enumerate(text.split("\n"), 1):
-        found = re.search(r"(?<=.)%(?:pre|post|firstboot) --interpreter=", line)
+        found = _SWALLOWED.search(line)
         if found and not line.startswith("|"):
             yield (
                 f"line {number} of the kickstart has {found.group().split()[0]} in its middle; a section must begin a "

@@ -14,6 +14,7 @@ skips them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import re
 import typing as t
@@ -55,6 +56,11 @@ class LayoutError(EsxiPxeError, ValueError):
     """A name cannot be part of a path."""
 
 
+# One host's name and MAC addresses become part of thirty paths, one after the other.
+_remember = functools.lru_cache(maxsize=4096)
+
+
+@_remember
 def check_name(name: str) -> str:
     """Return a host's name if it can be a folder: lower-case labels of RFC 1123, joined by dots.
 
@@ -114,6 +120,7 @@ def check_mode(mode: str) -> str:
     return mode
 
 
+@_remember
 def mac_stem(mac: str) -> str:
     """`01-aa-bb-cc-dd-ee-ff`, the form in which PXELINUX and mboot ask for a MAC (01 is Ethernet).
 
@@ -123,9 +130,10 @@ def mac_stem(mac: str) -> str:
 
 
 class HostPaths(t.NamedTuple):
-    """What a notification touches of one host: the same as the methods of a `Layout` give, as text."""
+    """What a notification or a publishing touches of one host: the same as a `Layout`'s methods give, as text."""
 
     tree: str
+    record: str
     mode_link: str
     status: str
     install: str
@@ -282,6 +290,7 @@ class Layout:
         tree, state = f"{self.boot_root}/hosts/{name}", self.state_root
         return HostPaths(
             tree=tree,
+            record=f"{state}/hosts/{name}.json",
             mode_link=f"{tree}/boot",
             status=f"{state}/status/{name}.json",
             install=f"{state}/installs/{name}.json",

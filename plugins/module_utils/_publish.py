@@ -334,10 +334,11 @@ class Publisher:
 
     def _plan_publish(self, host: Host, found: _Found, images: t.Mapping[str, Image]) -> tuple[Batch, _Found]:
         layout, name, root = self._layout, host.name, self._boot_root
+        paths = layout.paths(name)
         batch = Batch(self._leftovers)
-        batch.folder(layout.tree(name), 0o2775, self._gid, tag=name)
+        batch.folder(paths.tree, 0o2775, self._gid, tag=name)
         for mode in MODES:
-            batch.folder(layout.mode_dir(name, mode), 0o755, tag=name)
+            batch.folder(f"{paths.tree}/{mode}", 0o755, tag=name)
         for folder in host_folders(host.macs):
             batch.folder(f"{root}/{folder}", tag=name)
 
@@ -356,10 +357,10 @@ class Publisher:
         # Only an armed host may have the mode install; anything else is a trace of somebody's hands.
         armed = status is not None and status.stage == "armed"
         now_mode = INSTALL if found.mode == INSTALL and armed else LOCAL
-        batch.link(layout.mode_link(name), now_mode, name)
+        batch.link(paths.mode_link, now_mode, name)
         self._plan_old_macs(batch, name, [mac for mac in found.macs if mac not in host.macs])
         record = {"schema": RECORD_SCHEMA, **host.to_record(), **self._owner.of_record(found.owner)}
-        batch.write(layout.record(name), dump_json(record), 0o640, self._gid, name)
+        batch.write(paths.record, dump_json(record), 0o640, self._gid, name)
         for path, target in host_links(name, host.macs).items():
             batch.link(f"{root}/{path}", target, name)
 
@@ -459,7 +460,7 @@ class Publisher:
     def _claims(self, name: str) -> frozenset[str]:
         """MAC and IP addresses that a published host has for itself; the two cannot be taken for each other."""
         try:
-            record = read_json(self._layout.record(name), RECORD_SCHEMA)
+            record = read_json(self._layout.paths(name).record, RECORD_SCHEMA)
         except StoreError:
             # A damaged record must not hide an owner.
             line = (read_bytes(self._layout.reservation(name)) or b"").decode("ascii", "replace")
@@ -744,7 +745,9 @@ class Publisher:
     def _commit(self, batch: Batch) -> None:
         changes = batch.plan()
         for change in changes:
-            self._changes.setdefault(change.tag, []).append(change)
+            kept = self._changes.setdefault(change.tag, [])
+            if self._diff or not kept:  # without a diff to show, it matters only that there was one
+                kept.append(change)
         if not self._check_mode:
             self._dhcp.before(changes)
             batch.commit()
@@ -762,15 +765,16 @@ class Publisher:
         status: Status | None = None
         install: Install | None = None
         mode: str | None = ""
+        paths = self._layout.paths(name)
         with contextlib.suppress(StoreError):
-            record = read_json(self._layout.record(name), RECORD_SCHEMA)
+            record = read_json(paths.record, RECORD_SCHEMA)
         with contextlib.suppress(EsxiPxeError):
-            value = read_json(self._layout.install(name))
+            value = read_json(paths.install)
             install = None if value is None else Install.from_json(value)
         with contextlib.suppress(StoreError):
             mode = read_mode(self._layout, name)
         try:
-            value = read_json(self._layout.status(name))
+            value = read_json(paths.status)
             status = None if value is None else Status.from_json(value)
         except EsxiPxeError as error:
             if strict:

@@ -12,8 +12,10 @@ same play run from two controllers would rewrite every kickstart.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import re
+import typing as t
 
 __all__ = ["is_sha512_crypt", "sha512_crypt"]
 
@@ -33,10 +35,39 @@ def _repeat(digest: bytes, length: int) -> bytes:
     return (digest * (length // 64 + 1))[:length]
 
 
+def _load_crypt() -> t.Optional[t.Callable[[bytes, bytes], t.Optional[bytes]]]:
+    """The C library's crypt(3), where there is one."""
+    for name in ("libcrypt.so.1", "libcrypt.so.2"):
+        try:
+            # (PyDLL: it returns a buffer of its own, so no other thread may run meanwhile.)
+            function = ctypes.PyDLL(name).crypt
+        except (OSError, AttributeError):
+            continue
+        function.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+        function.restype = ctypes.c_char_p
+        return t.cast("t.Callable[[bytes, bytes], t.Optional[bytes]]", function)
+    return None
+
+
+_crypt = _load_crypt()
+
+
 def sha512_crypt(password: str, salt: str) -> str:
-    """``$6$salt$...`` with the default 5000 rounds. ``salt``: up to 16 characters of ``./0-9A-Za-z``."""
+    """``$6$salt$...`` with the default 5000 rounds. ``salt``: up to 16 characters of ``./0-9A-Za-z``.
+
+    A third of the time goes where the C library can do it: with a salt for each of a thousand hosts that is seconds.
+    """
     if not 1 <= len(salt) <= 16 or not set(salt) <= set(_ALPHABET):
         raise ValueError("the salt must be 1 to 16 characters of ./0-9A-Za-z")
+    if _crypt is not None and "\0" not in password:
+        found = (_crypt(password.encode("utf-8"), f"$6${salt}".encode("ascii")) or b"").decode("ascii", "replace")
+        # One that does not know this method, or must not use it, says so by something else.
+        if found.startswith(f"$6${salt}$") and is_sha512_crypt(found):
+            return found
+    return _in_python(password, salt)
+
+
+def _in_python(password: str, salt: str) -> str:
     word, grain = password.encode("utf-8"), salt.encode("ascii")
     other = hashlib.sha512(word + grain + word).digest()
     start = hashlib.sha512(word + grain + _repeat(other, len(word)))

@@ -200,6 +200,8 @@ def read_at(name: str, folder: int) -> tuple[bytes, os.stat_result] | None:
             if not part:
                 break
             parts.append(part)
+            if len(part) < size:  # a regular file has no more to give then
+                break
         return b"".join(parts), info
     finally:
         os.close(fd)
@@ -352,7 +354,7 @@ def read_mode(layout: Layout, name: str) -> str | None:
 
     :raises StoreError: the link leads somewhere that is no mode.
     """
-    path = layout.mode_link(name)
+    path = layout.paths(name).mode_link
     try:
         target = os.readlink(path)
     except FileNotFoundError:
@@ -454,7 +456,7 @@ def host_locks(layout: Layout, names: t.Iterable[str], timeout: float = LOCK_TIM
     held: list[int] = []
     try:
         for name in sorted(set(names)):  # always in the same order, so that two of us cannot wait for each other
-            held.append(_lock(str(layout.lock(name)), f"host {name}", deadline, timeout))
+            held.append(_lock(layout.paths(name).lock, f"host {name}", deadline, timeout))
         yield
     finally:
         for fd in held:

@@ -376,8 +376,13 @@ def main() -> None:
         module.fail_json(msg=f"{error}.".replace("..", "."))
     except OSError as error:
         module.fail_json(msg=f"The disk of the PXE server could not be read or written: {error}.")
-    # Not through fail_json(): a failed call has done the other hosts, and returns what it did.
-    module.exit_json(**results.as_return(module.params["on_host_failure"], module.params["diff_limit"]))
+    # Not through fail_json(): a failed call has done the other hosts, and returns what it did. And without sending the
+    # definitions back to the controller, which has them: that took longer than comparing all hosts with the disk.
+    names = [str(definition.get("name")) for definition in module.params["hosts"]]
+    module.exit_json(
+        invocation={"module_args": {**module.params, "hosts": names}},
+        **results.as_return(module.params["on_host_failure"], module.params["diff_limit"]),
+    )
 
 
 if __name__ == "__main__":

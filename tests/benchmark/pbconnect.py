@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Measure how many hosts pbconnect can take off the installer: ``python tests/benchmark/pbconnect.py [hosts]``.
+"""How many hosts pbconnect can take off the installer: ``python tests/benchmark/pbconnect.py [hosts]`` for all details.
 
 So many hosts (10,000 without a number) are published and armed by the code that esxi_pxe_host runs. Then each reports
 "installing" once, to the real service, over a TCP connection of its own: a tenth of all hosts at the same moment, as
@@ -21,27 +21,27 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import datetime
 import grp
 import json
 import os
 import platform
 import re
-import selectors
 import shutil
-import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / ".lab" / "collections"))
+
+import table as bench  # noqa: E402
+from client import Measured, drive  # noqa: E402
+from publish import definitions  # noqa: E402
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._hosts import parse_hosts  # noqa: E402
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install  # noqa: E402
@@ -57,6 +57,8 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (  #
 )
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import image_record  # noqa: E402
 
+LIMIT, QUICK_LIMIT = 180, 45
+HOSTS, QUICK_HOSTS = 10_000, 300
 SERVICE = ROOT / "roles" / "pxe_server" / "files" / "pbconnect.py"
 # Requests a second of the two streams with a fixed rate.
 RATES = (500, 1000)
@@ -65,27 +67,9 @@ AT_ONCE = 32
 ROUNDS = 3
 OURS = "pbconnect"
 PEERS = {"a hook that rewrites each MAC's pxelinux file": ["sync"], "the same, not brought to disk": []}
-TIMEOUT = 60.0
 
 
 # -- the hosts ----------------------------------------------------------------------------------------------------
-
-
-def definitions(count: int) -> list[dict[str, t.Any]]:
-    """Return definitions of so many hosts, with two MAC addresses each."""
-    return [
-        {
-            "name": f"esx{number:05}.example.com",
-            "macs": [f"00:50:56:{nic}{number >> 16:01x}:{number >> 8 & 255:02x}:{number & 255:02x}" for nic in "01"],
-            "network": {
-                "address": f"10.{number // 250 // 250}.{number // 250 % 250}.{number % 250 + 2}/8",
-                "gateway": "10.255.255.254",
-            },
-            "image": "esxi-8.0.3",
-            "disk": {"first": ["local"]},
-        }
-        for number in range(count)
-    ]
 
 
 class Server:
@@ -203,96 +187,7 @@ def hook(folder: Path, sync: bool) -> None:
     asyncio.run(run())
 
 
-# -- the client ---------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Measured:
-    """Answers to some requests: seconds of each, and how many there were a second in each round."""
-
-    answered: list[float] = field(default_factory=list)
-    rates: list[float] = field(default_factory=list)
-    failed: int = 0
-
-    @property
-    def rate(self) -> float:
-        return statistics.median(self.rates)
-
-    def percentile(self, percent: int) -> float:
-        """Milliseconds."""
-        if len(self.answered) < 2:
-            return float("nan")
-        return 1000 * statistics.quantiles(self.answered, n=100, method="inclusive")[percent - 1]
-
-    def add(self, other: Measured) -> None:
-        self.answered += other.answered
-        self.rates += other.rates
-        self.failed += other.failed
-
-
-def drive(port: int, requests: t.Sequence[bytes], at_once: int | None = None, rate: float | None = None) -> Measured:
-    """Send each request over a connection of its own.
-
-    :arg at_once: so many connections at a time, each request when one is free. None: as `rate` says.
-    :arg rate: requests a second, whatever the answers do. None: all at once.
-    """
-    measured = Measured()
-    selector = selectors.DefaultSelector()
-    due: dict[socket.socket, float] = {}
-    got: dict[socket.socket, bytearray] = {}
-    begun = time.monotonic()
-    sent = 0
-
-    def open_one(at: float) -> None:
-        nonlocal sent
-        connection = socket.socket()
-        connection.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            connection.connect(("127.0.0.1", port))
-        selector.register(connection, selectors.EVENT_WRITE, requests[sent])
-        due[connection], got[connection] = at, bytearray()
-        sent += 1
-
-    def close(connection: socket.socket, ok: bool) -> None:
-        now = time.monotonic()
-        selector.unregister(connection)
-        connection.close()
-        at = due.pop(connection)
-        if ok and got[connection].startswith(b"HTTP/1.1 200"):
-            measured.answered.append(now - at)
-        else:
-            measured.failed += 1
-        del got[connection]
-
-    while sent < len(requests) or due:
-        now = time.monotonic()
-        if now - begun > TIMEOUT:
-            break
-        while sent < len(requests):
-            at = begun + sent / rate if rate else now
-            if (at_once is not None and len(due) >= at_once) or at > now:
-                break
-            # A burst is due at its beginning, however long the client takes to open all connections.
-            open_one(begun if at_once is None and rate is None else at)
-        for key, events in selector.select(0.001):
-            connection = t.cast("socket.socket", key.fileobj)
-            try:
-                if events & selectors.EVENT_WRITE:
-                    # Short enough for the socket's buffer, always.
-                    connection.sendall(key.data)
-                    selector.modify(connection, selectors.EVENT_READ)
-                else:
-                    part = connection.recv(65536)
-                    got[connection] += part
-                    if not part:
-                        close(connection, True)
-            except OSError:
-                close(connection, False)
-    measured.rates.append(len(measured.answered) / (time.monotonic() - begun))
-    measured.failed += len(requests) - sent + len(due)
-    for connection in due:
-        connection.close()
-    return measured
+# -- the servers -------------------------------------------------------------------------------------------------------
 
 
 class Process:
@@ -425,7 +320,41 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def main(count: int, folder: Path) -> None:
+def measure(run: bench.Run) -> None:
+    """The same as a part of `make bench`."""
+    count = QUICK_HOSTS if run.quick else HOSTS
+    own, (hook, unsafe), rates = main(count, run.folder)
+    run.add(
+        bench.Row(
+            f"hosts taken off the installer, {AT_ONCE} at once",
+            count,
+            rate=own.fast.rate,
+            memory=own.memory,
+            ratio=own.fast.rate / hook.fast.rate,
+            peer=f"the rate of {hook.name}",
+            budget=bench.Budget("rate", at_least=1000) if not run.quick else None,
+            note=f"{own.fast.rate / rates[16]:.2f} of what the disk does",
+        )
+    )
+    for row, budget in ((own, True), (hook, False), (unsafe, False)):
+        for rate, measured in zip(RATES, row.fixed):
+            if row is own or rate == RATES[-1]:
+                run.add(
+                    bench.Row(
+                        f"p99 at {rate:,} a second, {row.name}",
+                        count,
+                        seconds=measured.percentile(99) / 1000,
+                        memory=row.memory,
+                        # The budget is a thousand a second.
+                        budget=bench.Budget("seconds", at_most=0.05)
+                        if budget and not run.quick and rate == 1000
+                        else None,
+                    )
+                )
+    run.add(bench.Row("a tenth of all at the same moment", count // 10, rate=own.burst.rate))
+
+
+def main(count: int, folder: Path) -> tuple[Row, list[Row], dict[int, float]]:
     """Measure all and print the table."""
     burst = count // 10
     print(
@@ -460,6 +389,7 @@ def main(count: int, folder: Path) -> None:
             f"{rows[0].fast.rate / row.fast.rate:.2f} in the stream"
         )
     print(f"pbconnect : this disk from 16 threads = {rows[0].fast.rate / rates[16]:.2f} in the stream")
+    return rows[0], rows[1:], rates
 
 
 if __name__ == "__main__":

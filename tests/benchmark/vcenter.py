@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Measure how long it takes to add hosts to a vCenter: ``python tests/benchmark/vcenter.py [hosts [looped]]``.
+"""Adding hosts to a vCenter, beside vmware.vmware.esxi_host in a loop.
 
 1,000 hosts are added to an empty vcsim by one task of vcenter_add_host, certificates compared, and then again,
 unchanged. Beside it, vmware.vmware.esxi_host is looped over the first 50 of the same hosts, in another vcsim of the
@@ -16,22 +16,26 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from publish import ROOT, play
+from plays import ROOT, play
+from table import Budget, Row, Run
 
 sys.path.insert(0, str(ROOT / ".lab" / "collections"))
 
 from ansible_collections.pxemanager.esxi.tests.support import stand_ins
 from ansible_collections.pxemanager.esxi.tests.support.certificates import Authority, tls_server
 
-BUDGET = 20
+LIMIT, QUICK_LIMIT = 240, 60
+HOSTS, QUICK_HOSTS = 1_000, 20
+LOOPED, QUICK_LOOPED = 50, 5
 
 
-def measure(count: int, looped: int, directory: Path) -> int:
-    """Run the plays and print their times; the exit code says whether the budget is kept."""
+def measure(run: Run) -> None:
+    """Run the plays."""
+    count, looped = (QUICK_HOSTS, QUICK_LOOPED) if run.quick else (HOSTS, LOOPED)
+    directory: Path = run.folder
     authority = Authority(directory / "authority")
     # Ansible's processes and the simulator's clients trust what the tests trust.
     os.environ["SSL_CERT_FILE"] = str(authority.pair.cert)
@@ -73,31 +77,41 @@ def measure(count: int, looped: int, directory: Path) -> int:
             "loop": f"{{{{ definitions[:{looped}] }}}}",
             "loop_control": {"label": "{{ item.name }}"},
         }
-        nothing, _output = play(directory, "nothing", [])
-        first, output = play(directory, "first", [join])
-        if "changed=1" not in output:
-            sys.exit(f"Nothing was added:\n{output[-2000:]}")
-        second, output = play(directory, "second", [join])
-        if "changed=0" not in output:
-            sys.exit(f"The second run changed something:\n{output[-2000:]}")
-        one_by_one, _output = play(directory, "looped", [loop])
-    each = (one_by_one - nothing) / min(looped, count)
-    ratio = each * count / (first - nothing)
-    rows = [
-        ("ansible-playbook without a task", nothing),
-        (f"{count:,} hosts added by vcenter_add_host", first),
-        ("the same again, nothing changed", second),
-        (f"{min(looped, count)} hosts added by vmware.vmware.esxi_host in a loop ({each:.2f} s each)", one_by_one),
-        (f"the same for {count:,} hosts (extrapolated, not measured)", nothing + each * count),
-    ]
-    for label, seconds in rows:
-        print(f"{label:<76}{seconds:>9.1f} s")
-    verdict = "kept" if ratio >= BUDGET else "MISSED"
-    print(f"faster than the loop: {ratio:,.0f} x, without the start of Ansible (budget {BUDGET} x: {verdict})")
-    return 0 if ratio >= BUDGET else 1
+        nothing = play(directory, "nothing", []).seconds
+        first = play(directory, "first", [join])
+        if "changed=1" not in first.output:
+            sys.exit(f"Nothing was added:\n{first.output[-2000:]}")
+        second = play(directory, "second", [join])
+        if "changed=0" not in second.output:
+            sys.exit(f"The second run changed something:\n{second.output[-2000:]}")
+        one_by_one = play(directory, "looped", [loop])
+    each = (one_by_one.seconds - nothing) / looped
+    memory = f"controller {first.controller:,.0f} MiB, module {first.module:,.0f} MiB"
+    name = "vmware.vmware.esxi_host in a loop"
+    run.add(Row(name, looped, one_by_one.seconds, note=f"{each:.2f} s each"))
+    run.add(Row(name, count, nothing + each * count, extrapolated=True))
+    run.add(
+        Row(
+            "added by vcenter_add_host",
+            count,
+            first.seconds,
+            memory=max(first.controller, first.module),
+            ratio=each * count / (first.seconds - nothing),
+            peer="faster than the loop",
+            budget=None if run.quick else Budget("ratio", at_least=20),
+            note=memory,
+        )
+    )
+    run.add(
+        Row(
+            "added before, nothing changed",
+            count,
+            second.seconds,
+            ratio=(second.seconds - nothing) / (first.seconds - nothing),
+            peer="of the first run",
+        )
+    )
 
 
 if __name__ == "__main__":
-    numbers = [int(argument) for argument in sys.argv[1:]]
-    with tempfile.TemporaryDirectory(prefix="pxemanager-bench-", dir="/var/tmp") as name:
-        sys.exit(measure(*(numbers + [1000, 50][len(numbers) :]), Path(name)))
+    sys.exit("Run it with: python tests/benchmark/run.py vcenter")

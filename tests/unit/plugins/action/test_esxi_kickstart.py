@@ -150,6 +150,22 @@ def test_a_template_of_the_sites_own_gets_each_hosts_variables(controller):
     assert "\n# more oslo\n" in controller.kickstart(B)
 
 
+def test_a_template_with_settings_of_its_own_and_an_encrypted_one(controller):
+    own = OWN.replace("{{", "[%").replace("}}", "%]").replace("{% include 'more.j2' %}", "{# #}")
+    controller.template("#jinja2: variable_start_string:'[%', variable_end_string:'%]'\n" + own)
+    controller.run()
+    first = controller.kickstart(A).splitlines()[0]
+    assert first == f"# berlin {A} 192.168.77.21 00:50:56:aa:01:01 {A} hello"
+    controller.template()
+    controller.run()
+    plain = controller.kickstart(B)
+    (controller.root / "secret").write_text("vault\n")
+    vault = [sys.executable, "-m", "ansible", "vault", "encrypt", "--vault-password-file", "secret", "templates/own.j2"]
+    subprocess.run(vault, cwd=controller.root, check=True, capture_output=True)
+    assert controller.run("--vault-password-file", "secret")["changed"] is False
+    assert controller.kickstart(B) == plain
+
+
 def test_values_are_no_templates(controller):
     controller.template(OWN + "# {{ host.post_actions[0].script }}")
     controller.hosts[0]["post_actions"] = [{"shell": "echo {% raw %}{{ site }}{% endraw %}"}]

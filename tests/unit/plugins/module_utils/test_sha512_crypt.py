@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+from ansible_collections.pxemanager.esxi.plugins.module_utils import _sha512_crypt
 from ansible_collections.pxemanager.esxi.plugins.module_utils._sha512_crypt import sha512_crypt
 
 LENGTHS = (0, 1, 7, 15, 16, 17, 63, 64, 65, 127, 128, 129)
@@ -44,3 +45,22 @@ def test_the_c_library_agrees(length):
 def test_a_salt_that_crypt_would_read_otherwise_is_refused(salt):
     with pytest.raises(ValueError, match="salt"):
         sha512_crypt("password", salt)
+
+
+@pytest.mark.parametrize("answer", [None, b"", b"*0", b"abJnggxhB/yWI", b"$6$salt$short", b"$6$other$" + b"a" * 86])
+def test_without_a_usable_crypt_it_is_computed_here(answer, monkeypatch):
+    wanted = sha512_crypt("Hello world!", "salt")
+    for crypt in (None, lambda _password, _setting: answer):
+        monkeypatch.setattr(_sha512_crypt, "_crypt", crypt)
+        assert sha512_crypt("Hello world!", "salt") == wanted
+
+
+def test_a_password_does_not_end_at_a_null():
+    assert sha512_crypt("a\0b", "salt") == _sha512_crypt._in_python("a\0b", "salt")
+    assert sha512_crypt("a\0b", "salt") != sha512_crypt("a", "salt")
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_both_ways_agree(length):
+    password = ("aB3 $\u00e4" * 30)[:length]
+    assert sha512_crypt(password, "0123456789abcdef") == _sha512_crypt._in_python(password, "0123456789abcdef")

@@ -207,6 +207,12 @@ def test_a_dhcp_server_that_does_not_listen_is_said(server):
     assert "ended with 5: Unit not found" in result["msg"]
 
 
+def test_the_definitions_are_not_sent_back(server):
+    result = run(server, hosts=[ONE, TWO], reinstall_max=3)
+    assert result["invocation"]["module_args"]["hosts"] == [NAME, NAME2]
+    assert result["invocation"]["module_args"]["reinstall_max"] == 3
+
+
 def test_a_limit_of_reinstalls(server):
     run(server, hosts=[ONE, TWO])
     server.notify("ready", NAME)
