@@ -43,6 +43,7 @@ class Outcome:
     seconds: float
     machines: list[dict[str, Any]]
     usage: dict[str, Usage]
+    lost: int = 0
 
     def total(self, counter: str) -> int:
         """Of all machines together."""
@@ -161,10 +162,19 @@ def _difference(after: Usage, before: Usage) -> Usage:
     return Usage(after.cpu - before.cpu, after.memory)
 
 
-def run(count: int, place: Path, say: Callable[[str], None], *, limit: float = 300.0, **settings: Any) -> Storm:
+def run(
+    count: int,
+    place: Path,
+    say: Callable[[str], None],
+    *,
+    limit: float = 300.0,
+    tuned: bool = True,
+    **settings: Any,
+) -> Storm:
     """Publish, arm, let all boot at once, and again. ``limit``: seconds for each storm. Raises ``LabError``.
 
-    ``settings`` are variables of the role pxe_server.
+    ``tuned``: with what the role sets for many machines at once; without it as the distribution has it. ``settings``
+    are variables of the role pxe_server.
     """
     reason = storm_site.missing()
     if reason:
@@ -172,7 +182,7 @@ def run(count: int, place: Path, say: Callable[[str], None], *, limit: float = 3
     if not 1 <= count <= MAX_HOSTS:
         raise LabError(f"--hosts: 1 to {MAX_HOSTS}")
     storm = Storm(count)
-    site = Site(place, count, settings=settings)
+    site = Site(place, count, settings=settings, tuned=tuned)
     site.publish()
     say(f"{count:,} hosts published and armed in {site.seconds['publish']:.1f} s")
     machines = None
@@ -181,11 +191,12 @@ def run(count: int, place: Path, say: Callable[[str], None], *, limit: float = 3
         machines = _Machines(site)
         for name in _STORMS:
             before = {key: server.usage() for key, server in site.servers.items()}
+            lost = site.lost()
             begun = time.monotonic()
             told = machines.power_on(limit)
             seconds = time.monotonic() - begun
             used = {key: _difference(server.usage(), before[key]) for key, server in site.servers.items()}
-            outcome = Outcome(name, seconds, told, used)
+            outcome = Outcome(name, seconds, told, used, site.lost() - lost)
             storm.outcomes.append(outcome)
             say(f"{name}: {outcome.running:,} of {count:,} run after {seconds:.1f} s")
             storm.problems += _wrong(outcome, site.servers)
@@ -244,7 +255,7 @@ def report(storm: Storm) -> str:
                 ("nothing_to_boot", "rounds of a firmware that found nothing"),
             )
         )
-        lines.append(f"  {again}")
+        lines.append(f"  {again}, {outcome.lost:,} UDP packets lost in the server's buffers")
         for name, usage in outcome.usage.items():
             lines.append(
                 f"  {name:<12}{usage.cpu:>7.1f} s CPU ({100 * usage.cpu / outcome.seconds:.0f} % of a core),"

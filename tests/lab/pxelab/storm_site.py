@@ -10,12 +10,15 @@ end; its files are below one folder.
 
 from __future__ import annotations
 
+import array
 import contextlib
+import ctypes
 import json
 import os
 import re
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +26,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from . import medium, paths
 from .errors import LabError
@@ -49,6 +54,34 @@ def missing() -> str:
 def open_files() -> int:
     """What the role's systemd units allow, or as much of it as a container does."""
     return min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+def role_default(name: str) -> Any:
+    """The value of a variable of the role pxe_server."""
+    return yaml.safe_load((ROLE / "defaults/main.yml").read_text(encoding="utf-8"))[name]
+
+
+def give_buffers(pid: int, size: int) -> None:
+    """Give the UDP sockets of a process the receive buffers that net.core.rmem_default would have given them.
+
+    That setting is the whole machine's. What a storm does stays in its namespaces, so it does this instead.
+    """
+    pidfd_getfd = 438  # the same number on all architectures
+    libc = ctypes.CDLL(None, use_errno=True)
+    process = os.pidfd_open(pid)
+    try:
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            if not os.readlink(entry).startswith("socket:"):
+                continue
+            number = libc.syscall(pidfd_getfd, process, int(entry.name), 0)
+            if number < 0:
+                raise LabError(f"a socket of process {pid} cannot be looked at: {os.strerror(ctypes.get_errno())}")
+            with socket.socket(fileno=number) as one:
+                if one.type == socket.SOCK_DGRAM and one.family == socket.AF_INET:
+                    # the kernel doubles what it is told here, and not what it takes from its settings
+                    one.setsockopt(socket.SOL_SOCKET, 33, array.array("i", [size // 2]).tobytes())  # SO_RCVBUFFORCE
+    finally:
+        os.close(process)
 
 
 def host(number: int) -> dict[str, Any]:
@@ -141,13 +174,14 @@ class Server:
 class Site:
     """The PXE server, the wire, and as many published and armed hosts as asked for."""
 
-    def __init__(self, folder: Path, count: int, *, settings: dict[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, count: int, *, settings: dict[str, Any] | None = None, tuned: bool = True) -> None:
         self.folder = folder
         self.hosts = [host(number) for number in range(count)]
         self.boot, self.state = folder / "boot", folder / "state"
         self.servers: dict[str, Server] = {}
         self.seconds: dict[str, float] = {}
         self._settings = settings or {}
+        self._tuned = tuned
         self._spaces: list[Namespace] = []
         # dnsmasq and nginx read below it as other users than root
         folder.chmod(0o755)
@@ -255,10 +289,15 @@ class Site:
         # a folder that systemd would make
         config.write_text(re.sub(r"(?m)^pid-file=.*", f"pid-file={self.folder}/dnsmasq.pid", config.read_text()))
         self._start("dnsmasq", [*limited, "dnsmasq", "-k", f"--conf-file={config}", f"--log-facility={log}"])
-        self._start("nginx", ["nginx", "-c", self._nginx(), "-g", "daemon off;"])
+        # what systemd gives a service that does not ask for more, and what the role asks for
+        files = open_files() if self._tuned else 1024
+        self._start("nginx", ["prlimit", f"--nofile={files}", "nginx", "-c", self._nginx(), "-g", "daemon off;"])
         service = [sys.executable, ROLE / "files/pbconnect.py", "--config", self.folder / "server.json"]
         self._start("pbconnect", [*limited, *service])
         self._wait_for("dnsmasq", log, b"static leases only")
+        if self._tuned:
+            buffer = role_default("pxe_server_sysctl")["net.core.rmem_default"]
+            give_buffers(self.servers["dnsmasq"].process.pid, buffer)
         self._wait_for("pbconnect", self.servers["pbconnect"].log, b"event=listening")
         deadline = time.monotonic() + _START_SECONDS
         while subprocess.run(
@@ -267,10 +306,13 @@ class Site:
             self._still_there("nginx", deadline)
 
     def _nginx(self) -> Path:
-        """The distribution's own nginx.conf, kept as the role leaves it but for the places of its files."""
+        """The distribution's own nginx.conf as the role leaves it, but for the places of its files."""
         text = Path("/etc/nginx/nginx.conf").read_text(encoding="utf-8")
         text = re.sub(r"(?m)^\s*(pid|error_log|access_log|include /etc/nginx/(conf\.d|sites-enabled))\b.*$", "", text)
         here = f"access_log {self.folder}/access.log;\n    include {self.folder}/conf.d/*.conf;\n"
+        if self._tuned:
+            wanted = f"worker_connections {role_default('pxe_server_nginx_connections')};"
+            text = re.sub(r"worker_connections\s+\d+;", wanted, text)
         text = text.rstrip()
         assert text.endswith("}"), "the end of the http block"
         path = self.folder / "nginx.conf"
@@ -305,6 +347,12 @@ class Site:
     def machines(self, argv: Sequence[str | os.PathLike[str]]) -> list[str]:
         """A command line that runs where the machines are."""
         return self._spaces[1].enter(argv)
+
+    def lost(self) -> int:
+        """UDP packets that came to the PXE server so far and found its sockets' buffers full."""
+        lines = Path(f"/proc/{self._spaces[0].pid}/net/snmp").read_text(encoding="ascii").splitlines()
+        names, values = (line.split() for line in lines if line.startswith("Udp:"))
+        return int(values[names.index("RcvbufErrors")])
 
     def stages(self) -> dict[tuple[str, str], int]:
         """How many hosts the PXE server shows in each boot mode and stage: by link and by status file."""
