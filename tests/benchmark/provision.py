@@ -2,7 +2,7 @@
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Measure what the role esxi_host itself takes, all but waiting: ``python tests/benchmark/run.py provision``.
+"""Measure what the role esxi_host itself takes, all but waiting: ``python tests/benchmark/provision.py [hosts]``.
 
 The whole role runs, as provision.yml runs it, for 1, 100 and 1,000 hosts: settings put together, kickstarts written,
 hosts published, asked about and armed, waited for, their passwords set, added to a real vcsim, noted as finished. The
@@ -16,13 +16,11 @@ and within this run, its memory that of the controlling process.
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import grp
 import json
 import os
-import resource
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import typing as t
@@ -33,11 +31,12 @@ from publish import ROOT, definitions
 
 sys.path.insert(0, str(ROOT / ".lab" / "collections"))
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig  # noqa: E402
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status  # noqa: E402
-from ansible_collections.pxemanager.esxi.tests.support import stand_ins  # noqa: E402
-from ansible_collections.pxemanager.esxi.tests.support.certificates import Authority  # noqa: E402
-from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer  # noqa: E402
+from ansible_collections.pxemanager.esxi.tests.support import stand_ins
+from ansible_collections.pxemanager.esxi.tests.support.certificates import Authority
+from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer
+
+if t.TYPE_CHECKING:
+    pass
 
 if t.TYPE_CHECKING:
     from table import Run
@@ -135,7 +134,7 @@ class Fleet:
         """The playbook, once."""
         environment = {
             **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".lab" / "collections"),
+            "ANSIBLE_COLLECTIONS_PATH": os.environ.get("COLL", str(ROOT / ".lab" / "collections")),
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_FORKS": str(forks),
             "ANSIBLE_LOCAL_TEMP": str(self.folder / "ansible"),
@@ -188,20 +187,39 @@ class Here:
         }
 
 
-if __name__ == "__main__":
-    import tempfile
-    count = int(sys.argv[1])
-    with tempfile.TemporaryDirectory(prefix="pxemanager-bench-", dir="/var/tmp") as name, ExitStack() as stack:
-        folder = Path(name)
-        here = Here(folder, stack)
-        if sys.argv[2:]:
-            here.environment = {"ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.profile_tasks", "PROFILE_TASKS_TASK_OUTPUT_LIMIT": "60", "PROFILE_TASKS_SORT_ORDER": "none"}
-        fleet = Fleet(folder / "fleet", count, here)
+COUNTS, QUICK_COUNTS = (1, 100, 1000), (1, 10)
+
+
+def measure(run: Run) -> None:
+    """First run and unchanged run, for each size."""
+    from table import Row, Skip
+
+    if os.geteuid() != 0:
+        raise Skip("the hosts' own API is at port 443, which needs root")
+    with ExitStack() as stack:
+        here = Here(run.folder, stack)
+        for count in QUICK_COUNTS if run.quick else COUNTS:
+            fleet = Fleet(run.folder / f"fleet{count}", count, here)
+            with Responder(fleet.server, fleet.names, here.host.pair.pem):
+                first = fleet.run(here)
+            second = fleet.run(here)
+            for name, played in (("all but waiting, first run", first), ("nothing to do", second)):
+                note = f"{played.cpu:.0f} s CPU, {FORKS} forks"
+                run.add(Row(name, count, seconds=played.seconds, memory=played.memory, note=note))
+
+
+def main(count: int, directory: Path) -> None:
+    """One size, without the table."""
+    with ExitStack() as stack:
+        here = Here(directory, stack)
+        fleet = Fleet(directory / "fleet", count, here)
         with Responder(fleet.server, fleet.names, here.host.pair.pem):
-            first = fleet.run(here)
-        second = fleet.run(here)
-        for one in (first, second):
-            print(f"{one.seconds:.1f} s, {one.cpu:.1f} s CPU, {one.memory:.0f} MiB")
-            i = one.text.rfind("TASKS RECAP")
-            if i >= 0: print(one.text[i:])
-        print(first.text[-300:])
+            played = [fleet.run(here)]
+        played.append(fleet.run(here))
+        for name, one in zip(("first run", "nothing to do"), played, strict=True):
+            print(f"{count:,} hosts, {name}: {one.seconds:.1f} s, {one.cpu:.1f} s CPU, {one.memory:.0f} MiB")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="pxemanager-bench-", dir="/var/tmp") as place:
+        main(int(sys.argv[1]) if sys.argv[1:] else 100, Path(place))

@@ -26,6 +26,7 @@ A site in a box: PXE server, vCenter and stand-in machines in network namespaces
   firmware real firmware: BIOS and UEFI machines from blank disks to vCenter, rebooted, reinstalled
   flaps    real firmware: power lost at the worst moments, pbconnect silent for a while
   faults   hosts that fail, each in its own way, beside good ones
+  storm    a rack after a power failure: up to 5,000 light-weight machines boot at once from a PXE server of their own
   kill     the same job with ansible-playbook and pbconnect killed in between
   up       start the lab and leave it running until Ctrl-C (or 'down' from elsewhere)
   down     stop the lab of this checkout, or clean up after a killed one
@@ -72,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     kill.add_argument("--hosts", type=int, default=hosts)
     kill.add_argument("--kills", type=int, default=4, help="how often ansible-playbook is killed (default 4)")
     kill.add_argument("--seed", type=int, default=None, help="repeat the moments of an earlier run")
+    storm = commands.add_parser("storm")
+    storm.add_argument("--hosts", type=int, default=1000, help="how many (default 1000, at most 5000)")
+    storm.add_argument("--limit", type=float, default=300, help="seconds for each of the two storms (default 300)")
+    storm.add_argument("--untuned", action="store_true", help="without what the role sets for many machines at once")
+    storm.add_argument("--json", type=Path, help="a file for what happened to each machine")
     commands.add_parser("down")
     commands.add_parser("status")
     power = commands.add_parser("power")
@@ -127,6 +133,20 @@ def _firmware(options: argparse.Namespace) -> int:
     return _verdict(problems)
 
 
+def _storm(options: argparse.Namespace) -> int:
+    """Nothing of it belongs to the lab: not its lock, nor its namespaces."""
+    import dataclasses
+
+    from . import paths, storm
+
+    with storm.folder() as place:
+        done = storm.run(options.hosts, place, _say, limit=options.limit, tuned=not options.untuned)
+    _say("the storm\n\n" + storm.report(done))
+    if options.json:
+        paths.write_json(options.json, [dataclasses.asdict(outcome) for outcome in done.outcomes])
+    return _verdict(done.problems)
+
+
 def _run(options: argparse.Namespace) -> int:
     if options.command == "power":
         # called by the playbook for each host: only what it needs is loaded
@@ -134,6 +154,8 @@ def _run(options: argparse.Namespace) -> int:
 
         _say(supervisor.press(options.action, options.names))
         return 0
+    if options.command == "storm":
+        return _storm(options)
     from . import demo, faults, flaps, kills, lab, report
 
     if options.command == "down":

@@ -82,9 +82,7 @@ def _boot_nic(hardware: Hardware, index: int, console: Console, wire: Wire) -> L
     if hardware.firmware == "ipxe":
         # iPXE in the NIC's ROM: no first stage
         lease = _exchange(index, dhcp.IPXE_UEFI, console, wire)
-        return ipxe.boot(
-            wire.network(index, lease, console), identify("", b"iPXE"), lease.bootfile, embedded=True
-        )
+        return ipxe.boot(wire.network(index, lease, console), identify("", b"iPXE"), lease.bootfile, embedded=True)
     if hardware.firmware == "uefi-http":
         return _http_boot(index, console, wire)
     persona = dhcp.BIOS_PXE if hardware.firmware == "bios" else dhcp.UEFI_PXE

@@ -117,7 +117,16 @@ class _Machines:
             mine = specs[number::_PROCESSES]
             path.write_text(json.dumps({"certificate": certificate, "machines": mine}), encoding="utf-8")
             process = subprocess.Popen(
-                site.machines(["prlimit", f"--nofile={storm_site.open_files()}", sys.executable, "-m", "pxelab.storm_machines", path]),
+                site.machines(
+                    [
+                        "prlimit",
+                        f"--nofile={storm_site.open_files()}",
+                        sys.executable,
+                        "-m",
+                        "pxelab.storm_machines",
+                        path,
+                    ]
+                ),
                 env={"PYTHONPATH": str(Path(__file__).resolve().parents[1]), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
                 cwd=site.folder,
                 stdin=subprocess.PIPE,
@@ -153,7 +162,9 @@ class _Machines:
 
 def _certificate(into: Path) -> str:
     """One for all: what a storm asks is not whether they differ."""
-    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=esx.storm.example"
+    words = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=esx.storm.example"
+    )
     run_command([*words.split(), "-keyout", into / "host.key", "-out", into / "host.crt"])
     return (into / "host.crt").read_text(encoding="ascii")
 
@@ -235,8 +246,8 @@ def report(storm: Storm) -> str:
     for outcome in storm.outcomes:
         rate = outcome.requests / outcome.seconds
         lines += [
-            f"{outcome.name}: {outcome.running:,} of {storm.hosts:,} machines run, the last after {outcome.seconds:.1f} s;"
-            f" {outcome.requests:,} requests, {rate:,.0f} a second",
+            f"{outcome.name}: {outcome.running:,} of {storm.hosts:,} machines run, the last after"
+            f" {outcome.seconds:.1f} s; {outcome.requests:,} requests, {rate:,.0f} a second",
             f"  {'':<28}{'times':>8}{'p50 s':>9}{'p99 s':>9}{'most s':>9}",
         ]
         for phase, seconds in sorted(outcome.phases().items(), key=lambda item: item[0]):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The pxemanager.esxi authors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hundreds of machines in one process and one namespace, for ``storm``: a thread each, the lab's own firmware and loaders.
+"""Hundreds of machines in one process and one namespace, for ``storm``: a thread each, with the lab's own firmware.
 
 They differ from the lab's other stand-ins in three ways. They share an interface, so each speaks from an address of its
 own and sends DHCP in frames with its own MAC. Their disks are in memory. And the kickstart's scripts are read, not run:
@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import dhcp, firmware, http as fetch, tftp
+from . import dhcp, firmware, tftp
+from . import http as fetch
 from .bootcfg import is_url
 from .disk import System
 from .installer import Installer, InstallFailed
@@ -292,9 +293,8 @@ class StormMachine:
             self.end = f"stands still: {error}"
         except Exception as error:  # a defect of this file: said where the report looks
             self.end = f"broken: {type(error).__name__}: {error}"
-        if self.end != "running":
-            raise_free = self.console[-1] if self.console else ""
-            self.end += f" (last: {raise_free})"
+        if self.end != "running" and self.console:
+            self.end += f" (last on its console: {self.console[-1]})"
 
     def _one_boot(self) -> None:
         self.count("boots")
@@ -435,10 +435,10 @@ def power_on(machines: Sequence[StormMachine], seconds: float) -> None:
 
 
 def main() -> int:
-    """A process of machines: a line ``SECONDS`` on standard input switches all on, and is answered by a line of JSON."""
+    """A process of machines: a line ``SECONDS`` on standard input switches all on; the answer is a line of JSON."""
     spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    # Hundreds of threads that wait for the interpreter would each wake up this often to ask for it. They hand it on with
-    # each packet anyway.
+    # Hundreds of threads that wait for the interpreter would each wake up this often to ask for it. They hand it on
+    # with each packet anyway.
     sys.setswitchinterval(1.0)
     switch = Switch()
     machines = [StormMachine(one, switch, spec["certificate"]) for one in spec["machines"]]

@@ -317,7 +317,9 @@ class Site:
         assert text.endswith("}"), "the end of the http block"
         path = self.folder / "nginx.conf"
         head = f"pid {self.folder}/nginx.pid;\nerror_log {self.folder}/nginx-error.log;\n"
-        path.write_text(head + re.sub(r"(?m)^http\s*\{", f"http {{\n    {here}", text, count=1) + "\n", encoding="utf-8")
+        path.write_text(
+            head + re.sub(r"(?m)^http\s*\{", f"http {{\n    {here}", text, count=1) + "\n", encoding="utf-8"
+        )
         return path
 
     def _start(self, name: str, argv: Sequence[str | os.PathLike[str]]) -> None:
@@ -369,7 +371,9 @@ class Site:
         for name in ("nginx-error.log", "pbconnect.out", "dnsmasq.log"):
             path = self.folder / name
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-                if re.search(r"level=(warning|error)|\[(warn|error|crit|alert|emerg)\]|no more|failed|cannot|reduc", line):
+                if re.search(
+                    r"level=(warning|error)|\[(warn|error|crit|alert|emerg)\]|no more|failed|cannot|reduc", line
+                ):
                     kind = re.sub(r"^\S+ \S+ ", "", line) if name == "nginx-error.log" else line
                     kind = re.sub(r"client: .*|[0-9a-f:.]{5,}|\d+", "#", kind)
                     kinds[f"{name}: {kind}"] = kinds.get(f"{name}: {kind}", 0) + 1
