@@ -36,9 +36,6 @@ from ansible_collections.pxemanager.esxi.tests.support.certificates import Autho
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer
 
 if t.TYPE_CHECKING:
-    pass
-
-if t.TYPE_CHECKING:
     from table import Run
 
 LIMIT = 300
@@ -214,10 +211,14 @@ def main(count: int, directory: Path) -> None:
         here = Here(directory, stack)
         fleet = Fleet(directory / "fleet", count, here)
         with Responder(fleet.server, fleet.names, here.host.pair.pem):
-            played = [fleet.run(here)]
-        played.append(fleet.run(here))
-        for name, one in zip(("first run", "nothing to do"), played, strict=True):
-            print(f"{count:,} hosts, {name}: {one.seconds:.1f} s, {one.cpu:.1f} s CPU, {one.memory:.0f} MiB")
+            _tell(count, "first run", fleet.run(here))
+        _tell(count, "nothing to do", fleet.run(here))
+
+
+def _tell(count: int, name: str, played: Played) -> None:
+    print(
+        f"{count:,} hosts, {name}: {played.seconds:.1f} s, {played.cpu:.1f} s CPU, {played.memory:.0f} MiB", flush=True
+    )
 
 
 if __name__ == "__main__":

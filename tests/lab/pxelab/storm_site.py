@@ -292,7 +292,12 @@ class Site:
         # what systemd gives a service that does not ask for more, and what the role asks for
         files = open_files() if self._tuned else 1024
         self._start("nginx", ["prlimit", f"--nofile={files}", "nginx", "-c", self._nginx(), "-g", "daemon off;"])
-        service = [sys.executable, ROLE / "files/pbconnect.py", "--config", self.folder / "server.json"]
+        service: list[str | os.PathLike[str]] = [
+            sys.executable,
+            ROLE / "files/pbconnect.py",
+            "--config",
+            self.folder / "server.json",
+        ]
         self._start("pbconnect", [*limited, *service])
         self._wait_for("dnsmasq", log, b"static leases only")
         if self._tuned:
