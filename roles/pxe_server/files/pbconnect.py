@@ -117,14 +117,29 @@ def _client(request: web.Request) -> str:
     """
     peer = request.transport.get_extra_info("peername") if request.transport is not None else None
     address = str(peer[0]) if peer else ""
+    loopback = _read_address(address)
+    if loopback is None or not loopback[1]:
+        return address if loopback is not None else ""
+    # Only the last header counts: nginx sets its own, a client's would come before it.
+    named = request.headers.getall("X-Real-IP", [])
+    if not named:
+        return address
+    text = named[-1].strip()
+    told = _read_address(text) if len(text) < 64 else None  # nothing that fills the memory is kept
+    return told[0] if told is not None else ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_address(text: str) -> tuple[str, bool] | None:
+    """An IP address in its usual form, and whether it is loopback; None: it is no address.
+
+    Kept, because it takes as long as all else that is asked of a request's headers, and the same few are asked about.
+    """
     try:
-        if ipaddress.ip_address(address).is_loopback:
-            # Only the last header counts: nginx sets its own, a client's would come before it.
-            named = request.headers.getall("X-Real-IP", [])
-            return str(ipaddress.ip_address(named[-1].strip())) if named else address
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return ""
-    return address
+        return None
+    return str(address), address.is_loopback
 
 
 def _answer(status: int, **body: object) -> web.Response:
@@ -238,7 +253,9 @@ class Service:
         if request.content_length is not None and request.content_length > MAX_BODY:
             # Said before the body is sent, if the client waits to be told.
             raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length)
-        body = await asyncio.wait_for(request.read(), _BODY_TIMEOUT)
+        # Nearly always the body is here with the headers, and a task that could wait for it would cost more than it.
+        reading = request.read()
+        body = await (reading if request.content.is_eof() else asyncio.wait_for(reading, _BODY_TIMEOUT))
         notification = parse_notification(body)
         ack = await self._take(Report(bearer.group(1), notification, client, _now()))
         request["host"], request["duplicate"] = ack.host, ack.duplicate

@@ -30,6 +30,7 @@ A site in a box: PXE server, vCenter and stand-in machines in network namespaces
   faults   hosts that fail, each in its own way, beside good ones
   images   images and depots: imported, booted from, kept while they are used, damaged, mended, removed
   sites    two sites, one of them behind a DHCP relay, two vCenters, two controllers at once, one site away
+  storm    a rack after a power failure: up to 5,000 light-weight machines boot at once from a PXE server of their own
   kill     the same job with ansible-playbook and pbconnect killed in between
   up       start the lab and leave it running until Ctrl-C (or 'down' from elsewhere)
   down     stop the lab of this checkout, or clean up after a killed one
@@ -82,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     kill.add_argument("--hosts", type=int, default=hosts)
     kill.add_argument("--kills", type=int, default=4, help="how often ansible-playbook is killed (default 4)")
     kill.add_argument("--seed", type=int, default=None, help="repeat the moments of an earlier run")
+    storm = commands.add_parser("storm")
+    storm.add_argument("--hosts", type=int, default=1000, help="how many (default 1000, at most 5000)")
+    storm.add_argument("--limit", type=float, default=300, help="seconds for each of the two storms (default 300)")
+    storm.add_argument("--untuned", action="store_true", help="without what the role sets for many machines at once")
+    storm.add_argument("--json", type=Path, help="a file for what happened to each machine")
     commands.add_parser("down")
     commands.add_parser("status")
     power = commands.add_parser("power")
@@ -137,6 +143,20 @@ def _firmware(options: argparse.Namespace) -> int:
     return _verdict(problems)
 
 
+def _storm(options: argparse.Namespace) -> int:
+    """Nothing of it belongs to the lab: not its lock, nor its namespaces."""
+    import dataclasses
+
+    from . import paths, storm
+
+    with storm.folder() as place:
+        done = storm.run(options.hosts, place, _say, limit=options.limit, tuned=not options.untuned)
+    _say("the storm\n\n" + storm.report(done))
+    if options.json:
+        paths.write_json(options.json, [dataclasses.asdict(outcome) for outcome in done.outcomes])
+    return _verdict(done.problems)
+
+
 def _run(options: argparse.Namespace) -> int:
     if options.command == "power":
         # called by the playbook for each host: only what it needs is loaded
@@ -144,6 +164,8 @@ def _run(options: argparse.Namespace) -> int:
 
         _say(supervisor.press(options.action, options.names))
         return 0
+    if options.command == "storm":
+        return _storm(options)
     from . import demo, faults, flaps, images, kills, lab, report, sites
 
     if options.command == "down":

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from . import bootcfg, dhcp, ipxe, mboot, nic, pxelinux
-from .loader import Console, Hang, Loaded, Network, NextBootOption, NotFound, identify
+from . import bootcfg, dhcp, ipxe, mboot, pxelinux
+from .loader import Console, Hang, Loaded, NextBootOption, NotFound, identify
+from .wire import Wire
 
 KINDS = ("bios", "uefi", "ipxe", "uefi-http")
 
@@ -36,7 +37,7 @@ class Hardware:
     virtual: bool = False
 
 
-def network_boot(hardware: Hardware, console: Console) -> Loaded:
+def network_boot(hardware: Hardware, console: Console, wire: Wire) -> Loaded:
     """Try each NIC; returns the installer that a loader started.
 
     Raises ``NextBootOption`` with what the last NIC said when all of them gave the machine back, ``Hang`` when a loader
@@ -45,24 +46,24 @@ def network_boot(hardware: Hardware, console: Console) -> Loaded:
     last = NextBootOption("no NIC to boot from")
     for index in hardware.boot_nics:
         try:
-            return _boot_nic(hardware, index, console)
+            return _boot_nic(hardware, index, console, wire)
         except NextBootOption as reason:
             console.say(f"firmware: {reason}")
             last = reason
     raise last
 
 
-def _exchange(hardware: Hardware, index: int, persona: dhcp.Persona, console: Console) -> dhcp.Lease:
+def _exchange(index: int, persona: dhcp.Persona, console: Console, wire: Wire) -> dhcp.Lease:
     """DHCP on one NIC, its address set up."""
-    nic.clear(len(hardware.macs))
-    client = dhcp.Client(f"eth{index}", hardware.macs[index], hardware.uuid, persona, pause=console.pause)
+    wire.clear()
+    client = wire.dhcp_client(index, persona, pause=console.pause)
     try:
         lease = client.acquire()
     except dhcp.NoOffer as error:
         raise NextBootOption(str(error)) from error
     finally:
         console.count("dhcp_requests", client.requests)
-    nic.set_address(f"eth{index}", lease.address, lease.prefix_length, lease.gateway)
+    wire.set_address(index, lease.address, lease.prefix_length, lease.gateway)
     if lease.proxy is not None:
         console.say(f"DHCP: the PXE server {lease.proxy.server} adds where to boot from")
         try:
@@ -76,32 +77,19 @@ def _exchange(hardware: Hardware, index: int, persona: dhcp.Persona, console: Co
     return lease
 
 
-def _network(hardware: Hardware, index: int, lease: dhcp.Lease, console: Console) -> Network:
-    return Network(
-        console=console,
-        interface=f"eth{index}",
-        mac=hardware.macs[index],
-        uuid=hardware.uuid,
-        address=lease.address,
-        tftp_server=lease.boot_server,
-    )
-
-
-def _boot_nic(hardware: Hardware, index: int, console: Console) -> Loaded:
+def _boot_nic(hardware: Hardware, index: int, console: Console, wire: Wire) -> Loaded:
     console.say(f"{hardware.firmware}: network boot on NIC {index}, {hardware.macs[index]}")
     if hardware.firmware == "ipxe":
         # iPXE in the NIC's ROM: no first stage
-        lease = _exchange(hardware, index, dhcp.IPXE_UEFI, console)
-        return ipxe.boot(
-            _network(hardware, index, lease, console), identify("", b"iPXE"), lease.bootfile, embedded=True
-        )
+        lease = _exchange(index, dhcp.IPXE_UEFI, console, wire)
+        return ipxe.boot(wire.network(index, lease, console), identify("", b"iPXE"), lease.bootfile, embedded=True)
     if hardware.firmware == "uefi-http":
-        return _http_boot(hardware, index, console)
+        return _http_boot(index, console, wire)
     persona = dhcp.BIOS_PXE if hardware.firmware == "bios" else dhcp.UEFI_PXE
-    lease = _exchange(hardware, index, persona, console)
+    lease = _exchange(index, persona, console, wire)
     if not lease.bootfile:
         raise NextBootOption("PXE-E53: no boot filename received")
-    network = _network(hardware, index, lease, console)
+    network = wire.network(index, lease, console)
     try:
         data = network.read(lease.bootfile)
     except NotFound as error:
@@ -109,8 +97,8 @@ def _boot_nic(hardware: Hardware, index: int, console: Console) -> Loaded:
     program = identify(lease.bootfile, data)
     if program.kind == "ipxe":
         platform = "pcbios" if hardware.firmware == "bios" else "efi"
-        lease = _exchange(hardware, index, dhcp.IPXE_BIOS if platform == "pcbios" else dhcp.IPXE_UEFI, console)
-        return ipxe.boot(_network(hardware, index, lease, console), program, lease.bootfile, platform=platform)
+        lease = _exchange(index, dhcp.IPXE_BIOS if platform == "pcbios" else dhcp.IPXE_UEFI, console, wire)
+        return ipxe.boot(wire.network(index, lease, console), program, lease.bootfile, platform=platform)
     if program.kind == "pxelinux" and hardware.firmware == "bios":
         return pxelinux.boot(
             network, program, lease.bootfile, config_file=lease.config_file, path_prefix=lease.path_prefix
@@ -123,13 +111,13 @@ def _boot_nic(hardware: Hardware, index: int, console: Console) -> Loaded:
     raise NextBootOption(f"{lease.bootfile} is no UEFI boot loader")
 
 
-def _http_boot(hardware: Hardware, index: int, console: Console) -> Loaded:
-    lease = _exchange(hardware, index, dhcp.UEFI_HTTP, console)
+def _http_boot(index: int, console: Console, wire: Wire) -> Loaded:
+    lease = _exchange(index, dhcp.UEFI_HTTP, console, wire)
     if not lease.vendor_class.startswith("HTTPClient"):
         raise NextBootOption("UEFI HTTP boot: the DHCP answer does not echo HTTPClient")
     if not bootcfg.is_url(lease.bootfile):
         raise NextBootOption(f"UEFI HTTP boot: no URL in the DHCP answer ({lease.bootfile or 'empty'})")
-    network = _network(hardware, index, lease, console)
+    network = wire.network(index, lease, console)
     try:
         network.size(lease.bootfile)
         data = network.read(lease.bootfile, agent="UefiHttpBoot/1.0")

@@ -27,17 +27,21 @@ def request(
     seconds: float = 20.0,
     need_length: bool = True,
     pause: Callable[[float], None] = time.sleep,
+    source: str = "",
 ) -> tuple[bytes, int]:
     """Fetch a URL; returns the body and the announced length. Follows redirects. Raises ``HttpError``.
 
-    A chunked answer is refused where ``need_length`` is set: mboot fails on one.
+    A chunked answer is refused where ``need_length`` is set: mboot fails on one. ``source`` is the address to ask from,
+    where the machine has several.
     """
     for _hop in range(5):
         pause(0)
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise HttpError(f"{url}: only http:// is spoken here")
-        connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=seconds)
+        connection = http.client.HTTPConnection(
+            parts.hostname, parts.port or 80, timeout=seconds, source_address=(source, 0) if source else None
+        )
         try:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request(method, target, headers={"User-Agent": agent, "Accept": "*/*"})

@@ -19,6 +19,7 @@ from .kickstart import Kickstart, KickstartError, Section
 from .loader import Console, Loaded
 from .procs import run
 from .sandbox import Sandbox, SandboxError
+from .wire import Wire
 
 INCLUDE_DEPTH = 5
 
@@ -78,6 +79,7 @@ class Installer:
     console: Console
     new_sandbox: Callable[[Path], Sandbox]
     began: Callable[[], None]
+    wire: Wire
 
     def run(self, loaded: Loaded) -> bool:
         """Install; returns whether to reboot. Raises ``InstallFailed``."""
@@ -115,29 +117,29 @@ class Installer:
 
     def _bring_up_network(self, options: dict[str, str]) -> str:
         wanted = options.get("netdevice") or options.get("ksdevice") or options.get("bootif", "")[3:].replace("-", ":")
-        interface = nic.interface_of(self.hardware.macs, wanted)
-        if interface is None:
-            raise InstallFailed(f"no NIC {wanted or '(none named)'} in this machine")
         mac = wanted.lower().replace("-", ":")
+        if mac not in self.hardware.macs:
+            raise InstallFailed(f"no NIC {wanted or '(none named)'} in this machine")
+        index = self.hardware.macs.index(mac)
         if options.get("vlanid", "0") not in ("", "0"):
             self.console.say(f"installer: VLAN {options['vlanid']} (the lab's wire has no VLANs: untagged)")
-        nic.clear(len(self.hardware.macs))
+        self.wire.clear()
         if options.get("ip"):
             try:
                 address = ipaddress.IPv4Interface(f"{options['ip']}/{options.get('netmask') or '255.255.255.0'}")
             except ValueError as error:
                 raise InstallFailed(f"ip=: {error}") from error
-            nic.set_address(interface, str(address.ip), address.network.prefixlen, options.get("gateway"))
+            self.wire.set_address(index, str(address.ip), address.network.prefixlen, options.get("gateway"))
             return mac
-        client = dhcp.Client(interface, mac, self.hardware.uuid, dhcp.INSTALLER, pause=self.console.pause)
+        client = self.wire.dhcp_client(index, dhcp.INSTALLER, pause=self.console.pause)
         try:
             lease = client.acquire()
         except dhcp.NoOffer as error:
             raise InstallFailed(f"no network for the kickstart: {error}") from error
         finally:
             self.console.count("dhcp_requests", client.requests)
-        nic.set_address(interface, lease.address, lease.prefix_length, lease.gateway)
-        self.console.say(f"installer: {lease.address} on {interface}")
+        self.wire.set_address(index, lease.address, lease.prefix_length, lease.gateway)
+        self.console.say(f"installer: {lease.address} on {self.wire.interface(index)}")
         return mac
 
     def _fetch_kickstart(self, url: str) -> str:
@@ -145,9 +147,7 @@ class Installer:
         for attempt in range(4):
             self.console.count("http_requests")
             try:
-                body, _length = http.request(
-                    url, agent="VMware-ESXi-installer", need_length=False, pause=self.console.pause
-                )
+                body = self.wire.fetch_kickstart(url, self.console.pause)
                 self.console.say(f"installer: kickstart {url.rsplit('/', 1)[-1]}, {len(body)} bytes")
                 return body.decode("utf-8", errors="replace")
             except http.HttpError as error:
@@ -261,12 +261,15 @@ class Installer:
             firstboot=[{"interpreter": part.interpreter, "text": part.text} for part in ks.scripts("%firstboot")],
         )
         self.console.say(f"installer: writing {target}")
+        self._put_system(system)
+
+    def _put_system(self, system: System) -> None:
         self.disk.write(system)
         root = self.new_sandbox(self.disk.root)
         root.create(version=version, failing=self.hardware.failing_commands)
-        servers = options.get("nameserver", "")
+        servers = system.network.get("nameserver", "")
         root.put("etc/resolv.conf", "".join(f"nameserver {one}\n" for one in servers.split(",") if one).encode())
-        make_certificate(root.root, host_name)
+        make_certificate(root.root, system.host_name)
         self.console.pause(float(self.hardware.options.get("install_seconds", "1")))
         system.complete = True
         self.disk.write(system)

@@ -20,6 +20,7 @@ from .disk import Disk, System
 from .installer import Installer, InstallFailed
 from .loader import Hang, NextBootOption
 from .sandbox import LOCAL_SH, Sandbox, SandboxError
+from .wire import Wire
 
 COUNTERS = (
     "boots",
@@ -61,6 +62,7 @@ class Machine:
         self.hardware = hardware
         self.folder = paths.MACHINES / hardware.name
         self.disk = Disk(self.folder / "disk")
+        self.wire = Wire(hardware.macs, hardware.uuid)
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.state, self.reason, self.on = "off", "", False
         self._busybox = busybox
@@ -187,7 +189,7 @@ class Machine:
         self.count("boots")
         self._show("firmware")
         try:
-            loaded = firmware.network_boot(self.hardware, self)
+            loaded = firmware.network_boot(self.hardware, self, self.wire)
         except NextBootOption:
             self._boot_disk()
             return
@@ -222,6 +224,7 @@ class Machine:
             console=self,
             new_sandbox=self._sandbox,
             began=self._install_began,
+            wire=self.wire,
         )
         installer.run(loaded)  # type: ignore[arg-type]
         self.count("installs")

@@ -44,13 +44,30 @@ def _failure(name: str, data: bytes) -> TftpError:
     return TftpError(f"{name}: {data[4:].rstrip(bytes(1)).decode('latin-1') or 'TFTP error'} (code {code})", code)
 
 
+def _nothing() -> None:
+    pass
+
+
 def fetch(
-    server: str, name: str, *, blksize: int = 1408, seconds: float = 20.0, pause: Callable[[float], None] = time.sleep
+    server: str,
+    name: str,
+    *,
+    blksize: int = 1408,
+    seconds: float = 20.0,
+    pause: Callable[[float], None] = time.sleep,
+    source: str = "",
+    asked_again: Callable[[], None] = _nothing,
 ) -> bytes:
-    """Read a whole file. Raises ``TftpError``. ``pause(0)`` is called while waiting, so that a caller can break off."""
+    """Read a whole file. Raises ``TftpError``. ``pause(0)`` is called while waiting, so that a caller can break off.
+
+    ``source`` is the address to ask from, where the machine has several; ``asked_again`` hears of every packet that had
+    to be sent once more.
+    """
     content = bytearray()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(1.0)
+        if source:
+            sock.bind((source, 0))
         last = encode_request(name, {"blksize": blksize, "tsize": 0})
         peer: tuple[str, int] = (server, PORT)
         sock.sendto(last, peer)
@@ -58,14 +75,15 @@ def fetch(
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
-                data, source = sock.recvfrom(65536)
+                data, sender = sock.recvfrom(65536)
             except TimeoutError:
                 pause(0)
+                asked_again()
                 sock.sendto(last, peer)
                 continue
-            if source[0] != server or (peer[1] != PORT and source != peer) or len(data) < 4:
+            if sender[0] != server or (peer[1] != PORT and sender != peer) or len(data) < 4:
                 continue
-            peer = source
+            peer = sender
             opcode = struct.unpack("!H", data[:2])[0]
             if opcode == ERROR:
                 raise _failure(name, data)
@@ -92,18 +110,29 @@ def fetch(
     raise TftpError(f"{name}: no answer from the TFTP server {server}")
 
 
-def size_of(server: str, name: str, *, seconds: float = 10.0, pause: Callable[[float], None] = time.sleep) -> int:
+def size_of(
+    server: str,
+    name: str,
+    *,
+    seconds: float = 10.0,
+    pause: Callable[[float], None] = time.sleep,
+    source: str = "",
+    asked_again: Callable[[], None] = _nothing,
+) -> int:
     """The size that the server announces, without reading the file, as mboot does first. Raises ``TftpError``."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(1.0)
+        if source:
+            sock.bind((source, 0))
         request = encode_request(name, {"tsize": 0, "blksize": 1408})
         sock.sendto(request, (server, PORT))
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
-                data, source = sock.recvfrom(65536)
+                data, sender = sock.recvfrom(65536)
             except TimeoutError:
                 pause(0)
+                asked_again()
                 sock.sendto(request, (server, PORT))
                 continue
             opcode = struct.unpack("!H", data[:2])[0]
@@ -111,6 +140,6 @@ def size_of(server: str, name: str, *, seconds: float = 10.0, pause: Callable[[f
                 raise _failure(name, data)
             if opcode == OACK and "tsize" in (agreed := decode_oack(data[2:])):
                 # code 8 (RFC 2347) ends the transfer that was only asked for its size
-                sock.sendto(struct.pack("!HH", ERROR, 8) + b"size is enough\0", source)
+                sock.sendto(struct.pack("!HH", ERROR, 8) + b"size is enough\0", sender)
                 return agreed["tsize"]
     raise TftpError(f"{name}: no answer from the TFTP server {server}")

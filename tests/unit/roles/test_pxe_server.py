@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import os
 import re
@@ -246,8 +247,10 @@ def test_https_is_offered_when_there_is_a_certificate_and_serves_no_boot_files()
     assert "root " not in tls
     assert "listen 192.168.77.10:443 ssl;" in tls
     # A certificate that is renewed in place has nginx read it again.
-    nginx = next(item for item in given.value("{{ __pxe_server_services }}") if item["name"] == "nginx.service")
-    assert nginx["files"] == ["/etc/nginx/conf.d/esxi-pxe.conf", "/etc/ssl/pxe.pem", "/etc/ssl/pxe.key"]
+    services = given.value("{{ __pxe_server_services }}")
+    (nginx,) = (item["files"] for item in services if (item["name"], item["state"]) == ("nginx.service", "reloaded"))
+    assert nginx[:1] + nginx[2:] == ["/etc/nginx/conf.d/esxi-pxe.conf", "/etc/ssl/pxe.pem", "/etc/ssl/pxe.key"]
+    assert nginx[1] == "/etc/nginx/nginx.conf"
 
 
 def exposure(tmp_path, text):
@@ -375,6 +378,49 @@ def test_the_ports_for_a_firewall():
     assert Rendered().value("{{ __pxe_server_ports }}") == ["67/udp", "69/udp", "80/tcp"]
     proxy = Rendered(pxe_server_dhcp_mode="proxy", pxe_server_tftp_port_range="50000-50999")
     assert proxy.value("{{ __pxe_server_ports }}") == ["67/udp", "4011/udp", "69/udp", "80/tcp", "50000-50999/udp"]
+
+
+def test_a_thousand_machines_at_once_are_within_what_dnsmasq_allows():
+    settings = dict(line.partition("=")[::2] for line in lines(Rendered().file("dnsmasq.conf.j2")))
+    assert int(settings["dhcp-lease-max"]) >= 100_000, "dnsmasq's own limit is 1000"
+    assert int(settings["tftp-max"]) >= 5000, "dnsmasq's own limit is 50"
+    assert "LimitNOFILE=65536" in Rendered().file("esxi-pxe-dnsmasq.service.j2"), "a transfer is an open file"
+
+
+def test_dnsmasq_is_restarted_when_the_kernel_gets_new_settings_because_open_sockets_keep_theirs():
+    def looked_at(**changes):
+        services = Rendered(**changes).value("{{ __pxe_server_services }}")
+        return next(one["files"] for one in services if "dnsmasq" in one["name"])
+
+    assert "/etc/sysctl.d/60-esxi-pxe.conf" in looked_at()
+    # find(1) fails for a file that is not there, and then all services would be told at each run
+    assert "/etc/sysctl.d/60-esxi-pxe.conf" not in looked_at(pxe_server_sysctl={})
+
+
+def test_the_settings_of_the_kernel_are_written_as_sysctl_reads_them():
+    content = tasks_of("scale.yml")["Write the settings of the kernel"]["ansible.builtin.copy"]["content"]
+    text = Rendered().value("#jinja2: trim_blocks:True\n" + content)
+    assert "net.core.rmem_default = 4194304" in lines(text)
+    assert all(re.fullmatch(r"[a-z0-9_.]+ = \d+", line) for line in lines(text))
+
+
+@pytest.mark.parametrize(
+    "present, wanted, raised",
+    [("768", 4096, True), ("1024", 4096, True), ("4096", 4096, False), ("8192", 4096, False), ("768", 0, False)]
+    + [(None, 4096, False)],
+)
+def test_nginx_may_have_more_connections_and_never_fewer(present, wanted, raised):
+    task = tasks_of("scale.yml")["Let nginx keep a connection for each machine"]
+    text = "events {\n" + (f"\tworker_connections {present};\n" if present else "") + "}\n"
+    rendered = Rendered(
+        pxe_server_nginx_connections=wanted,
+        __pxe_server_nginx_own={"content": base64.b64encode(text.encode()).decode()},
+    )
+    assert rendered.value("{{ " + task["when"] + " }}") is raised
+    given = task["ansible.builtin.replace"]
+    changed = re.sub(given["regexp"], rendered.value(given["replace"]), text)
+    if raised:
+        assert changed == text.replace(present, str(wanted))
 
 
 def test_loaders():
