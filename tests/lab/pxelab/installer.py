@@ -266,7 +266,7 @@ class Installer:
     def _put_system(self, system: System) -> None:
         self.disk.write(system)
         root = self.new_sandbox(self.disk.root)
-        root.create(version=version, failing=self.hardware.failing_commands)
+        root.create(version=system.version, failing=self.hardware.failing_commands)
         servers = system.network.get("nameserver", "")
         root.put("etc/resolv.conf", "".join(f"nameserver {one}\n" for one in servers.split(",") if one).encode())
         make_certificate(root.root, system.host_name)
