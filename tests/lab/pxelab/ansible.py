@@ -157,7 +157,7 @@ ssh_args = -C -o ControlMaster=auto -o ControlPersist=60s
     def module(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Run one module of the collection on the PXE server; returns its result, failed or not."""
         program = self._program.with_name("ansible")
-        argv = ["nsenter", f"--net=/run/netns/{net.CENTRE}", "--", str(program), "pxe_servers", "--one-line"]
+        argv = ["nsenter", f"--net=/run/netns/{net.CENTRE}", "--", str(program), "pxe_servers"]
         argv += ["-m", f"{COLLECTION}.{name}", "-a", json.dumps(arguments)]
         environment = {**self.environment(), "ANSIBLE_NOCOLOR": "1"}
         environment.pop("ANSIBLE_FORCE_COLOR", None)
@@ -171,7 +171,7 @@ ssh_args = -C -o ControlMaster=auto -o ControlPersist=60s
             timeout=300,
             check=False,
         )
-        found = re.search(r"=> (\{.*\})", done.stdout)
+        found = re.search(r"=> (\{.*\})", done.stdout, re.DOTALL)
         if found is None:
             raise LabError(f"{name} said nothing of use: {done.stdout} {done.stderr}")
         return dict(json.loads(found.group(1)))
