@@ -178,7 +178,7 @@ def _vmkernel(value: object, owner: Fields, path: str) -> Lines:
         owner.wrong(f"{path}.netstack", "is chosen when an interface is made; write portgroup too")
     command = ("esxcli", "network", "ip", "interface")
     which = f"--interface-name={interface}"
-    lines = []
+    lines: Lines = []
     if portgroup is not None:
         stack = () if netstack is None else (line(*command[:-1], "netstack", "add", f"--netstack={netstack}"),)
         # An interface of a stack that is not there yet: the stack is made with its first interface.
