@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The pxemanager.esxi authors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is in no inventory any more may still be alive: all vCenters of the inventory are asked before it is taken off."""
+"""What is in no inventory any more may be alive: all vCenters of the inventory are asked before it is taken off."""
 
 from __future__ import annotations
 
