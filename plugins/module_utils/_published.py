@@ -31,7 +31,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import (
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._mask import mask
 from ansible_collections.pxemanager.esxi.plugins.module_utils._owner import owner_in
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status, parse_timestamp
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Stage, Status, parse_timestamp
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
     LockTimeout,
     StoreError,
@@ -343,7 +343,7 @@ class _Surveyor:
                 if not os.path.lexists(f"{self._state}/hosts/{name}.json"):
                     parts.setdefault(name, []).append(what)
         for name in sorted(parts):
-            if _is_name(name):
+            if _passes(check_name, name):
                 yield Leftover(
                     "host",
                     name,
@@ -354,7 +354,7 @@ class _Surveyor:
         yield from self._temporary_files(hosts)
 
     def _strays(self, hosts: t.Mapping[str, Published]) -> t.Iterator[Leftover]:
-        owned = {mac_stem(mac) for host in hosts.values() for mac in host.macs if _is_mac(mac)}
+        owned = {mac_stem(mac) for host in hosts.values() for mac in host.macs if _passes(check_mac, mac)}
         found: dict[str, list[str]] = {}
         for folder, ending, file in (
             ("", "", "/boot.cfg"),
@@ -368,7 +368,7 @@ class _Surveyor:
                     found.setdefault(stem, []).append(f"{folder}{entry}{file}")
         for stem, paths in sorted(found.items()):
             mac = stem[3:].replace("-", ":")
-            if not _is_mac(mac):
+            if not _passes(check_mac, mac):
                 continue
             targets = sorted({owner for owner in map(self._leads_to, paths) if owner})
             if any(name in hosts and not hosts[name].macs for name in targets):
@@ -440,14 +440,18 @@ def _with_shared_macs(hosts: dict[str, Published]) -> dict[str, Published]:
     return hosts
 
 
+_HEARD_STAGES: t.Final[tuple[Stage, ...]] = ("installing", "installed", "ready")
+
+
 def _last_heard(status: Status) -> str | None:
-    times = [status.stages[stage] for stage in ("installing", "installed", "ready") if stage in status.stages]
+    times = [status.stages[stage] for stage in _HEARD_STAGES if stage in status.stages]
     if status.failure is not None and status.failure.kind == "install" and "failed" in status.stages:
         times.append(status.stages["failed"])
     if status.kickstart is not None:
         times.append(status.kickstart.at)
     if status.previous is not None:
-        times += [status.previous.stages[stage] for stage in ("installed", "ready") if stage in status.previous.stages]
+        # Armed again and not begun: what is on its disk has been heard.
+        times += [status.previous.stages[stage] for stage in _HEARD_STAGES if stage in status.previous.stages]
     return max(times, default=None)
 
 
@@ -485,15 +489,8 @@ def _readlink(path: str) -> str:
         return ""
 
 
-def _is_name(name: str) -> bool:
+def _passes(check: t.Callable[[str], str], text: str) -> bool:
     try:
-        return bool(check_name(name))
-    except LayoutError:
-        return False
-
-
-def _is_mac(mac: str) -> bool:
-    try:
-        return bool(check_mac(mac))
+        return bool(check(text))
     except LayoutError:
         return False

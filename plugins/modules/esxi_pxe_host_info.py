@@ -286,7 +286,7 @@ def main() -> None:
     if len(hosts) < len(found.hosts):
         found = Survey(found.hosts, (), found.problems)
     counted = collections.Counter(host.stage for host in hosts)
-    stages = {stage: counted[stage] for stage in STAGES if counted[stage]}
+    stages: dict[str, int] = {stage: counted[stage] for stage in STAGES if counted[stage]}
     module.exit_json(
         changed=False,
         hosts={host.name: host.to_return(now) for host in hosts},
