@@ -44,10 +44,9 @@ TOO_FEW = 0.7
 
 @dataclasses.dataclass(frozen=True)
 class _Server:
-    """A server that runs: its namespace, and the processes whose memory it takes, by what they are."""
+    """A server that runs: its processes, by what they are."""
 
-    namespace: str
-    memory: t.Callable[[], dict[str, float]]
+    pids: t.Callable[[], dict[str, list[int]]]
 
 
 def reservations(count: int) -> list[Reservation]:
@@ -82,11 +81,12 @@ def measure(run: Run) -> None:
             found = {}
             for name, start in (("dnsmasq", _dnsmasq), ("Kea", _kea)):
                 with _namespaces() as (namespace, relay), start(run, namespace, hosts, postgresql) as server:
-                    rate, note = _best(run, name, relay, macs, rates, seconds)
-                    for what, memory in server.memory().items():
+                    rate, note = _best(run, name, server, relay, macs, rates, seconds)
+                    for what, pids in server.pids().items():
+                        memory = _memory(pids)
                         if what == name:
                             found[name] = rate
-                            faster = {"ratio": rate / found["dnsmasq"], "peer": "as many as dnsmasq"}
+                            peer = found["dnsmasq"] if name != "dnsmasq" else 0.0
                             run.add(
                                 Row(
                                     f"{name}: machines answered a second",
@@ -94,7 +94,8 @@ def measure(run: Run) -> None:
                                     rate=rate,
                                     memory=memory,
                                     note=note,
-                                    **(faster if name != "dnsmasq" and found["dnsmasq"] else {}),
+                                    peer="as many as dnsmasq" if peer else "",
+                                    ratio=rate / peer if peer else None,
                                 )
                             )
                         else:
@@ -142,12 +143,12 @@ def _dnsmasq(
     log.touch()
     process = subprocess.Popen(["ip", "netns", "exec", namespace, "dnsmasq", "-k", "-C", str(config)])
     try:
-        deadline = time.monotonic() + 30
-        while "read " + str(folder / "dhcp-hosts" / hosts[-1].name) not in log.read_text(errors="replace"):
+        deadline = time.monotonic() + 60
+        while log.read_text(errors="replace").count(f"read {folder}/dhcp-hosts/") < len(hosts):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise Skip(f"dnsmasq does not start: {log.read_text()[-200:]}")
             time.sleep(0.1)
-        yield _Server(namespace, lambda: {"dnsmasq": _memory([process.pid])})
+        yield _Server(lambda: {"dnsmasq": [process.pid]})
     finally:
         process.kill()
         process.wait()
@@ -177,10 +178,7 @@ def _kea(
     config = dhcp_servers.kea_config(postgresql, pxe_server_address=SERVER, pxe_server_subnet=SUBNET)
     kea = dhcp_servers.Kea(namespace, run.folder / f"kea-{len(hosts)}", config)
     try:
-        yield _Server(
-            namespace,
-            lambda: {"Kea": _memory([kea.pid]), "PostgreSQL": _memory(postgresql.pids())},
-        )
+        yield _Server(lambda: {"Kea": [kea.pid], "PostgreSQL": postgresql.pids()})
     finally:
         kea.kill()
 
@@ -195,22 +193,42 @@ def _memory(pids: t.Iterable[int]) -> float:
     return total / 1024
 
 
+def _cpu(server: _Server) -> float:
+    """Seconds of CPU that a server's processes have used so far."""
+    total = 0
+    for pid in (pid for pids in server.pids().values() for pid in pids):
+        with contextlib.suppress(OSError):
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
 def _best(
-    run: Run, name: str, relay: str, macs: pathlib.Path, rates: t.Sequence[int], seconds: float
+    run: Run,
+    name: str,
+    server: _Server,
+    relay: str,
+    macs: pathlib.Path,
+    rates: t.Sequence[int],
+    seconds: float,
 ) -> tuple[float, str]:
     """The most that were answered in a second, and at which rate nearly all were."""
-    best, all_of, few = 0.0, 0, 0
+    best, all_of, few, cpu, total = 0.0, 0, 0, _cpu(server), 0
     for rate in rates:
         answered, sent = perfdhcp(relay, macs, rate, seconds)
         run.say(f"{name}: of {sent / seconds:.0f} machines a second {answered / seconds:.0f} were answered")
         best = max(best, answered / seconds)
+        total += answered
         if answered >= NEARLY_ALL * sent:
             all_of = rate
         # One bad step may be the fault of the machine that measures.
         few += answered < TOO_FEW * sent
         if few == 2:
             break
-    return best, f"99 of 100 at {all_of:,} a second" if all_of else "some were lost at every rate"
+    # Tells how busy the server was, also on a machine that had other things to do.
+    each = 1000 * (_cpu(server) - cpu) / max(total, 1)
+    nearly = f"99 of 100 at {all_of:,} a second" if all_of else "some were lost at every rate"
+    return best, f"{nearly}; {each:.2f} ms of CPU for each"
 
 
 def perfdhcp(relay: str, macs: pathlib.Path, rate: int, seconds: float) -> tuple[int, int]:
