@@ -49,8 +49,9 @@ options:
       - Definitions of the hosts, as P(pxemanager.esxi.esxi_host#role) describes them. Their keys are C(name), C(macs),
         C(network), C(image), C(firmware), C(secure_boot), C(disk), C(boot), C(post_actions), C(kickstart), C(vcenter),
         C(reinstall), C(reinstall_image) and C(upgrade).
-      - With C(upgrade) the kickstart upgrades what is on the disk. It has no password then, and of the post actions only
-        those with C(after_upgrade). The kickstart of a host that is armed for an upgrade is not replaced by another one.
+      - With C(upgrade) the kickstart upgrades what is on the disk. It has no password then, and of the post actions
+        only those with C(after_upgrade). The kickstart of a host that is armed for an upgrade is not replaced by
+        another one.
     type: list
     elements: dict
     required: true

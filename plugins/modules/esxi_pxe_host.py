@@ -35,8 +35,8 @@ attributes:
   idempotent:
     support: partial
     details:
-      - A host whose definition says C(reinstall) V(true) or C(upgrade) V(true) is armed again each time it is asked for.
-        Give the request a label in its place, and it is fulfilled once.
+      - A host whose definition says C(reinstall) V(true) or C(upgrade) V(true) is armed again each time it is asked
+        for. Give the request a label in its place, and it is fulfilled once.
   platform:
     platforms: posix
 requirements:
@@ -50,8 +50,8 @@ options:
       - With O(state=ready) the keys are C(name), C(install), which is the id of the install, and C(actions), C(message)
         and C(certificate) as M(pxemanager.esxi.esxi_post_actions) returns them.
       - With O(state=disarmed), O(state=finished) and O(state=absent) only the C(name) is looked at.
-      - C(reinstall) and C(upgrade) are V(false), V(true) or a label of one request. See O(state). Only one of them can be
-        asked for.
+      - C(reinstall) and C(upgrade) are V(false), V(true) or a label of one request. See O(state). Only one of them can
+        be asked for.
       - C(reinstall_image) is the image that a reinstall may put in the place of the one that the host has.
     type: list
     elements: dict
@@ -68,8 +68,8 @@ options:
         request with a label is fulfilled once, however often it is made.
       - An upgrade is asked for in the same way. It is refused while a kickstart of the host installs. A host that waits
         for an upgrade goes on waiting for it until it is disarmed, and a reinstall is refused.
-      - A reinstall of a host that is ready is refused when its image has changed, unless C(reinstall_image) names the new
-        one.
+      - A reinstall of a host that is ready is refused when its image has changed, unless C(reinstall_image) names the
+        new one.
       - Arming is refused while the image is not imported, while a MAC address has no kickstart, and where the host's
         firmware could not be told to boot the disk afterwards.
       - V(disarmed) gives a host local boot again. An install that has not begun is withdrawn.
