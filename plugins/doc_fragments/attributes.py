@@ -70,6 +70,19 @@ attributes:
       - pxemanager.esxi.pxe
 """
 
+    ACTIONGROUP_CONTROLLER = r"""
+options: {}
+attributes:
+  action_group:
+    description:
+      - Use C(group/pxemanager.esxi.controller), or C(group/pxemanager.esxi.esxi) for all modules of the collection,
+        in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - pxemanager.esxi.controller
+      - pxemanager.esxi.esxi
+"""
+
     ACTIONGROUP_VCENTER = r"""
 options: {}
 attributes:

@@ -26,13 +26,8 @@ description:
 extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.action
+  - pxemanager.esxi.attributes.actiongroup_controller
 attributes:
-  action_group:
-    description:
-      - Use C(group/pxemanager.esxi.esxi) in C(module_defaults) to set defaults for this module.
-    support: full
-    membership:
-      - pxemanager.esxi.esxi
   check_mode:
     support: full
   diff_mode:
