@@ -59,6 +59,7 @@ def test_a_published_host_boots_its_disk(server):
         "stage": "defined",
         "install": None,
         "arming": "arm",
+        "server_url": "http://192.168.77.10",
     }
     assert all_boot(server, ONE, TWO) == {"local"}
     assert (server.mode(), server.status().stage, server.status().image) == ("local", "defined", "esxi-8.0.3")
