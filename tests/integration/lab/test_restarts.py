@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ansible_collections.pxemanager.esxi.plugins.module_utils._actions import parse_actions
 from ansible_collections.pxemanager.esxi.plugins.module_utils._fields import Fields
 from ansible_collections.pxemanager.esxi.plugins.module_utils._scripts import firstboot_script, post_script, pre_script
 from ansible_collections.pxemanager.esxi.tests.integration.lab import test_machines as machines
-from pxelab.sandbox import LOCAL_SH
+from ansible_collections.pxemanager.esxi.tests.support.script_machine import OK, Server
+from pxelab.sandbox import LOCAL_SH, Sandbox
 
 pytestmark = machines.pytestmark
 site = machines.site
@@ -73,3 +76,29 @@ def test_three_actions_two_restarts_then_ready(site: machines.Site) -> None:
     one.power("cycle")
     machines.wait(lambda: one.counters["local_boots"] == 4 and one.state == "running", one)
     assert len(site.notes) == 7
+
+
+def test_in_its_sandbox_alone(tmp_path: Path) -> None:
+    """The same without network namespaces: what the machine runs, on a root that forgets what was not saved."""
+    assert machines.BUSYBOX is not None
+    sandbox = Sandbox(tmp_path / "root", busybox=machines.BUSYBOX)
+    sandbox.create()
+    server = Server(OK)
+    try:
+        errors: list[str] = []
+        text = firstboot_script(machines.MAC, 30, parse_actions(ACTIONS[:1] + ACTIONS[2:], Fields({}, "x", "", errors)))
+        assert not errors
+        sandbox.run(text.replace("@PBCONNECT_URL@", server.url).replace("@PBCONNECT_TOKEN@", "token"))
+        boots = 0
+        while sandbox.asked_for_reboot():
+            boots += 1
+            assert boots < 5
+            sandbox.start_over()
+            sandbox.run((sandbox.root / "etc/rc.local.d/local.sh").read_text())
+    finally:
+        server.http.shutdown()
+        server.http.server_close()
+    assert boots == 2
+    assert [note["stage"] for note in server.notes()] == [*["installed"] * 4, "ready"]
+    assert (sandbox.root / "etc/rc.local.d/local.sh").read_bytes() == LOCAL_SH
+    assert not (sandbox.root / "etc/esxi-pxe").exists()

@@ -164,8 +164,9 @@ software() {
 case "$program $verb" in
     auto-backup.sh*)
         # As ESXi's: of /etc what has the sticky bit.
-        cd / && mkdir -p bootbank && find etc -type f -perm -1000 | tar -c -f bootbank/state.new -T - &&
-            mv bootbank/state.new bootbank/state.tar
+        cd / && mkdir -p bootbank || exit 1
+        # Unquoted: no name of /etc has a blank.
+        tar -c -f bootbank/state.new $(find etc -type f -perm -1000) && mv bootbank/state.new bootbank/state.tar
         exit
         ;;
     reboot* | poweroff* | halt*) : >/var/run/reboot-asked ;;

@@ -60,6 +60,7 @@ def test_a_published_host_boots_its_disk(server):
         "install": None,
         "arming": "arm",
         "reinstalls": False,
+        "server_url": "http://192.168.77.10",
     }
     assert all_boot(server, ONE, TWO) == {"local"}
     assert (server.mode(), server.status().stage, server.status().image) == ("local", "defined", "esxi-8.0.3")
