@@ -17,5 +17,5 @@ TASKS = pathlib.Path(__file__).resolve().parents[3] / "roles/esxi_host/tasks"
 def test_one_machine_that_is_away_does_not_end_the_play_for_all(path):
     for task in yaml.safe_load(path.read_text()):
         if task.get("run_once") and task.get("ignore_unreachable"):
-            # Ansible treats run_once as any_errors_fatal, for machines that are unreachable too, unless errors are ignored
+            # Ansible treats run_once as any_errors_fatal, unreachable machines included, unless errors are ignored
             assert task.get("ignore_errors") is True and task.get("failed_when") is False, task["name"]
