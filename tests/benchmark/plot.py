@@ -20,7 +20,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from table import Row, cells, number
 
 # Line of the plot: colour, marker. Colours that people with any colour vision tell apart (Okabe and Ito).
@@ -103,6 +103,7 @@ def budgets(axes: t.Any, rows: t.Sequence[Row]) -> None:
         axes.text(max(value, 1), place, f" {number(value)} x", va="center", fontsize=7)
     axes.set_xlim(min([0.5, *values]) / 1.5, max([2, *values]) * 3)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:,.10g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("times better than the budget")
     axes.set_title("Budgets")
     axes.grid(True, axis="x", which="major", alpha=0.3)
