@@ -124,7 +124,7 @@ def upgrade(lab: Lab, target: str, problems: list[str]) -> dict[str, Any]:
     iso = f"/srv/iso/{image}.iso"
     shutil.copyfile(make_medium(NEWER), server.path(iso))
     images = [{"name": inventory.IMAGE, "src": inventory.ISO}, {"name": image, "src": iso}]
-    words = ("--limit", f"{target},{server.NAME}", "-e", json.dumps({"pxe_server_images": images}))
+    words: tuple[str, ...] = ("--limit", f"{target},{server.NAME}", "-e", json.dumps({"pxe_server_images": images}))
     words += ("-e", f"esxi_host_image={image}", "-e", "esxi_host_upgrade=NEWER-1")
     before, kept = {row["name"]: row for row in report.rows(lab)}, own(target)
     shown = f"--limit {target} -e esxi_host_image={image} -e esxi_host_upgrade=NEWER-1"
