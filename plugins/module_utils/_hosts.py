@@ -243,8 +243,10 @@ def _parse(definition: object, position: str) -> _Draft:
             fields.wrong("the definition", "is empty; write at least name, macs, network, image and disk")
         return draft
     draft.name = fields.need("name", fqdn, "the host's fully qualified name, such as esx01.example.com")
+    mistakes = len(fields.errors)
     draft.macs = _macs(fields)
-    network = _network(fields.section("network"), draft.macs)
+    # One that could not be read may be the one that the network names.
+    network = _network(fields.section("network"), draft.macs if len(fields.errors) == mistakes else ())
     if network is not None:
         both = (network.address, network.boot_address)
         draft.addresses = tuple(address for address in both if address is not None)

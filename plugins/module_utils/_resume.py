@@ -18,7 +18,7 @@ import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._actions import Action
 
-__all__ = ["SSH_STEPS", "may_reboot", "resuming_script"]
+__all__ = ["RESUMING", "SSH_STEPS", "may_reboot", "resuming_script"]
 
 _WANTED = r"""
 # Whether the host is to restart after an action: pb_wanted REBOOT, with pb_rc. "later": an action after it does that.
@@ -233,6 +233,10 @@ if [ -x /sbin/auto-backup.sh ]; then /sbin/auto-backup.sh >/dev/null 2>&1; fi
 rm -rf "$pb_dir"
 exit 0
 """
+
+
+RESUMING = (_STATE, _WANTED, _STEPS, _START, _END, _LEAVE)
+"""The parts of a resuming script that are the same for every host."""
 
 
 def may_reboot(actions: t.Sequence[Action]) -> bool:

@@ -19,7 +19,12 @@ import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._action_software import SOFTWARE
 from ansible_collections.pxemanager.esxi.plugins.module_utils._actions import Action
-from ansible_collections.pxemanager.esxi.plugins.module_utils._resume import SSH_STEPS, may_reboot, resuming_script
+from ansible_collections.pxemanager.esxi.plugins.module_utils._resume import (
+    RESUMING,
+    SSH_STEPS,
+    may_reboot,
+    resuming_script,
+)
 
 __all__ = [
     "PLACEHOLDER_TOKEN",
@@ -361,7 +366,11 @@ def own_blocks(mac: str, pre: int, post: int, firstboot: int) -> tuple[str, ...]
         _POST_FATAL % {"deadline": post},
         _POST_END % {"deadline": post},
         _FIRSTBOOT,
+        _ACTION,
+        _OPEN,
+        *RESUMING,
         _FIRSTBOOT_SAVE,
+        _FIRSTBOOT_CERTIFICATE,
         _FIRSTBOOT_NOTIFY % {"deadline": firstboot},
         _FIRSTBOOT_END,
     )

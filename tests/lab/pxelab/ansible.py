@@ -158,7 +158,7 @@ ssh_args = -C -o ControlMaster=auto -o ControlPersist=60s
         """Run one module of the collection on the PXE server; returns its result, failed or not."""
         program = self._program.with_name("ansible")
         argv = ["nsenter", f"--net=/run/netns/{net.CENTRE}", "--", str(program), "pxe_servers"]
-        argv += ["-m", f"{COLLECTION}.{name}", "-a", json.dumps(arguments)]
+        argv += ["-m", f"{COLLECTION}.{name}", "-a", json.dumps(arguments) if arguments else ""]
         environment = {**self.environment(), "ANSIBLE_NOCOLOR": "1"}
         environment.pop("ANSIBLE_FORCE_COLOR", None)
         done = subprocess.run(

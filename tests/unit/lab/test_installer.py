@@ -14,6 +14,7 @@ from pxelab import kickstart
 from pxelab.disk import Disk, System
 from pxelab.firmware import Hardware
 from pxelab.installer import Installer, InstallFailed
+from pxelab.wire import Wire
 
 UPGRADE = """\
 vmaccepteula
@@ -49,7 +50,8 @@ class Root:
 
 def upgrade(disk: Disk, version: str, text: str = UPGRADE) -> None:
     hardware = Hardware("esx01.example.com", 1, ("00:50:56:aa:01:01",), "uefi", b"\0" * 16)
-    parts: Any = (hardware, disk, Root(disk.root), Console(), Root, lambda: None)
+    wire = Wire(hardware.macs, b"\0" * 16)
+    parts: Any = (hardware, disk, Root(disk.root), Console(), Root, lambda: None, wire)
     ks = kickstart.parse(text)
     kickstart.check(ks)
     Installer(*parts)._upgrade_disk(ks, version)

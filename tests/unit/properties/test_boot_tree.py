@@ -500,6 +500,8 @@ def why_not(place, host):
     record = place.records.get(host["image"])
     if record is None:
         return "the image was not imported"
+    if (host.get("boot") or {}).get("media_size") and version_of(record["version"]) < (7, 0, 1):
+        return "an installer without systemMediaSize"
     firmware = host.get("firmware", "auto")
     if firmware == "bios" and record["loaders"]["bios"] is None:
         return "no loader for BIOS"

@@ -25,7 +25,8 @@ def tasks_of_each_host(name="main.yml"):
             found += tasks_of_each_host(imported)
         elif included and included not in NOBODY:
             found += [task["name"], *tasks_of_each_host(included)]
-        elif not task.get("run_once"):
+        # add_host runs once for all hosts by itself
+        elif not task.get("run_once") and "ansible.builtin.add_host" not in task:
             found.append(task["name"])
     return found
 
