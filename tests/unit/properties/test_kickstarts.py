@@ -684,11 +684,11 @@ def test_anything_else_is_refused_in_clear_words_or_is_good(definition, data):
         assert host is not None
         return
     assert sentences
-    name = show(broken["name"])[1:-1].lower()
+    name, raw = show(broken["name"])[1:-1].lower(), str(broken["name"]).lower()
     option = path[0]
     for sentence in sentences:
         assert re.fullmatch("[ -~]{10,800}", sentence), sentence
-        assert sentence.startswith((f"{definition['name']}: ", f"{name}: ", "hosts[0]: ")), sentence
+        assert sentence.startswith((f"{definition['name']}: ", f"{name}: ", f"{raw}: ", "hosts[0]: ")), sentence
         assert option in sentence or "line " in sentence, sentence
     # A list or a mapping may hold several mistakes, and a line of a script may break several rules.
     if not isinstance(parent[path[-1]], (list, dict)) and "line " not in sentences[0]:
