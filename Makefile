@@ -56,7 +56,7 @@ retire: ## Run retire.yml on the running lab: make retire ARGS='--limit esx01.la
 	@$(IN_LAB) pxemanager.esxi.retire $(ARGS)
 
 previews: ## Write the previews of docs/examples anew that the tests compare with; review what changes
-	@ANSIBLE_COLLECTIONS_PATH=.lab/collections .lab/venv/bin/ansible-playbook -i docs/examples playbooks/preview.yml -e esxi_preview_dir=$(CURDIR)/tests/golden/previews >/dev/null
+	@ANSIBLE_COLLECTIONS_PATH=.lab/collections .lab/venv/bin/ansible-playbook -i docs/examples playbooks/preview.yml -e esxi_host_preview_dir=$(CURDIR)/tests/golden/previews >/dev/null
 	@git --no-pager diff --stat tests/golden/previews
 
 test: bootstrap-tests ## Run every check and test; STAGES="lint unit" runs only those

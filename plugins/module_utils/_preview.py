@@ -36,7 +36,7 @@ ASSUMED_MODULES: t.Final = ("jumpstrt.gz", "useropts.gz", "features.gz", "k.b00"
 # Each install has a key of its own. No preview knows it, and nobody should see it.
 _NO_KEY = "0" * 32
 _MASK = "********"
-_FOLDED = "# [... of the collection's own, the same for every host: esxi_preview_full=true shows it ...]\n"
+_FOLDED = "# [... of the collection's own, the same for every host: esxi_host_preview_full=true shows it ...]\n"
 
 _WAYS = {
     ".pxelinux": "BIOS (pxelinux)",
@@ -70,9 +70,9 @@ def assume_image(name: str, catalogue: t.Sequence[t.Mapping[str, t.Any]] = (), v
     if found is None:
         raise DefinitionError(
             f"It is not known which version of ESXi the image {name} is: write it in its name, such as esxi-8.0.3, in "
-            "its entry of pxe_server_images (version: 8.0.3), or say -e esxi_preview_version=8.0.3."
+            "its entry of pxe_server_images (version: 8.0.3), or say -e esxi_host_preview_version=8.0.3."
         )
-    why = "its entry of pxe_server_images" if said else "esxi_preview_version" if version else "its name"
+    why = "its entry of pxe_server_images" if said else "esxi_host_preview_version" if version else "its name"
     if not entry:
         why += "; pxe_server_images has no such image"
     number = found.group(1)

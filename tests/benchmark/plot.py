@@ -39,8 +39,8 @@ REMARKS = {"cobbler sync": "in process, not durable"}
 
 LICENCE = """<!-- Copyright (c) 2026 The pxemanager.esxi authors
      GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
-     SPDX-License-Identifier: GPL-3.0-or-later
--->"""
+     {tag}: GPL-3.0-or-later
+-->""".format(tag="SPDX-" + "License-Identifier")  # in two parts: it is not this file's own
 
 
 def seconds_of(rows: t.Sequence[Row], line: str) -> tuple[list[Row], list[Row]]:

@@ -42,7 +42,7 @@ def play(*words):
 def previews(tmp_path_factory):
     """The whole text of each host, from one run of the playbook."""
     folder = tmp_path_factory.mktemp("previews")
-    done = play("-e", f"esxi_preview_dir={folder}", "-e", "esxi_preview_full=true")
+    done = play("-e", f"esxi_host_preview_dir={folder}", "-e", "esxi_host_preview_full=true")
     assert done.returncode == 0, done.stdout + done.stderr
     texts = {path.stem: path.read_text() for path in folder.glob("*.txt")}
     for text in texts.values():
@@ -116,7 +116,7 @@ def test_what_could_not_be_armed_is_refused_by_name(tmp_path):
         "-e",
         '{"esxi_host_image": "esxi-6.7.0"}',
         "-e",
-        f"esxi_preview_dir={tmp_path}",
+        f"esxi_host_preview_dir={tmp_path}",
     )
     assert done.returncode != 0
     said = " ".join(done.stdout.split())

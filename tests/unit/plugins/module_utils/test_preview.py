@@ -19,7 +19,7 @@ CATALOGUE = [{"name": "gold", "version": "8.0.3", "build": "8.0.3-0.0.24022510"}
         ("gold", "", "8.0.3", "its entry of pxe_server_images"),
         ("gold", "9.0.0", "8.0.3", "its entry of pxe_server_images"),
         ("esxi-7.0.3-hpe", "", "7.0.3", "its name"),
-        ("esxi-7.0.3-hpe", "8.0.2", "8.0.2", "esxi_preview_version"),
+        ("esxi-7.0.3-hpe", "8.0.2", "8.0.2", "esxi_host_preview_version"),
         ("esxi-9.0.0", "", "9.0.0", "its name; pxe_server_images has no such image"),
     ],
 )
