@@ -171,10 +171,11 @@ ssh_args = -C -o ControlMaster=auto -o ControlPersist=60s
             timeout=300,
             check=False,
         )
-        found = re.search(r"=> (\{.*\})", done.stdout, re.DOTALL)
+        found = re.search(r"(\S+) => (\{.*\})", done.stdout, re.DOTALL)
         if found is None:
             raise LabError(f"{name} said nothing of use: {done.stdout} {done.stderr}")
-        return dict(json.loads(found.group(1)))
+        # Ansible says it in front of the result, and takes it out of the result.
+        return {"failed": found.group(1) == "FAILED!", **json.loads(found.group(2))}
 
     def close(self) -> None:
         """End a playbook that still runs, and the SSH connections that Ansible left open."""
