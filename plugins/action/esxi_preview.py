@@ -57,9 +57,10 @@ class ActionModule(ActionBase):
         results = Results()
         for name, errors in parsed.errors.items():
             results.fail(name, errors)
-        template = KickstartTemplate(self, options["template"], task_vars) if parsed.hosts else None
+        template: KickstartTemplate | None = None
         for name, host in parsed.hosts.items():
-            assert template is not None
+            # Not read, and not missed, when there is nothing to render.
+            template = template or KickstartTemplate(self, options["template"], task_vars)
             try:
                 texts = template.render(host, "" if host.command == "upgrade" else _SOME_HASH, Deadlines())
                 shown = preview(

@@ -74,7 +74,8 @@ def list_zip(archive: zipfile.ZipFile, where: str) -> Contents:
 
 
 def _length(archive: zipfile.ZipFile) -> int:
-    assert archive.fp is not None
+    if archive.fp is None:
+        raise DepotError("the zip file is closed already")
     return archive.fp.seek(0, os.SEEK_END)
 
 

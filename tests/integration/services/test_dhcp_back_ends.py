@@ -227,7 +227,7 @@ def test_the_standby_answers_when_the_primary_is_killed(database, tmp_path):
             server.good("published", ONE)
             for each in started:
                 each.wait_for("HOT-STANDBY")
-            assert {server.lease(MAC).server for _ in range(3)} == {"192.168.77.10"}
+            assert {server.lease(MAC).server for _attempt in range(3)} == {"192.168.77.10"}
             primary.kill()
             lease = server.lease(MAC, within=20)
             assert (lease.address, lease.server, lease.boot_server) == (
@@ -370,7 +370,7 @@ def test_what_a_killed_call_owed_is_made_up_for(site, database):
     assert site.good("published", ONE)["changed"] is True
     assert database.rows() == ROWS_ONE
     with pytest.raises(KeyboardInterrupt):
-        site.good("absent", ONE, run=lambda *words: (_ for _ in ()).throw(KeyboardInterrupt()))
+        site.good("absent", ONE, run=lambda *words: (nothing for nothing in ()).throw(KeyboardInterrupt()))
     assert not site.layout.record(NAME).exists() and database.rows() == ROWS_ONE
     site.good("absent", ONE)
     assert database.rows() == []

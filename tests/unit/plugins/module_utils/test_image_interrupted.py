@@ -168,7 +168,7 @@ def test_two_imports_of_one_name_at_once_are_one(tmp_path, media):
     def work():
         outcomes.append(server.images().present(NAME, str(media / "first")).changed)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    threads = [threading.Thread(target=work) for _number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

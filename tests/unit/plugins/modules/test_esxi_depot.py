@@ -87,5 +87,5 @@ def test_mistakes_are_failures_in_a_sentence(call, bundle, monkeypatch):
     for name, params in (("../x", {"src": bundle}), ("drivers", {"src": "/none.zip"}), ("drivers", {})):
         result = call(esxi_depot, name=name, **params)
         assert result["failed"]
-    monkeypatch.setattr("os.fsync", lambda fd: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    monkeypatch.setattr("os.fsync", lambda fd: (nothing for nothing in ()).throw(OSError(5, "Input/output error")))
     assert "Input/output error" in call(esxi_depot, name="drivers", src=bundle)["msg"]
