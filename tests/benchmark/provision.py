@@ -39,7 +39,7 @@ from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServ
 if t.TYPE_CHECKING:
     from table import Run
 
-LIMIT = 300
+LIMIT = 1500  # a thousand hosts take Ansible itself some ten minutes a run
 QUICK_LIMIT = 60
 FORKS = 20
 BOOTSTRAP, WANTED = "Bootstrap-pw-1", "Wanted-secret-2"
