@@ -17,8 +17,6 @@ Whoever is killed anywhere in between is made up for by the next call: what is r
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
 import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._batch import Batch, Change, Leftovers
@@ -29,7 +27,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout
     from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
 
-__all__ = ("BackEnd", "Context", "NoReservations", "Release", "Reload", "Run", "Settled", "run_command")
+__all__ = ("BackEnd", "Context", "NoReservations", "Release", "Reload", "Run", "Settled", "run_nothing")
 
 Reload = t.Callable[[t.Sequence[str]], t.Optional[str]]
 """Runs a command (argv); returns None, or one sentence about why it failed."""
@@ -41,12 +39,9 @@ Run = t.Callable[[t.Sequence[str], str, t.Mapping[str, str]], "tuple[int, str, s
 """Runs a command (argv) with standard input and further environment variables; exit code, output, errors."""
 
 
-def run_command(argv: t.Sequence[str], data: str, environment: t.Mapping[str, str]) -> tuple[int, str, str]:
-    """A `Run` for who has no module at hand."""
-    done = subprocess.run(
-        argv, input=data, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
-    return done.returncode, done.stdout, done.stderr
+def run_nothing(argv: t.Sequence[str], _data: str, _environment: t.Mapping[str, str]) -> tuple[int, str, str]:
+    """A `Run` for who has no DHCP server that is spoken to by commands."""
+    return 127, "", f"nobody here runs {argv[0]}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,7 +49,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_back_end imp
     Release,
     Reload,
     Run,
-    run_command,
+    run_nothing,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_dnsmasq import Dnsmasq
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_isc import Dhcpd
@@ -168,7 +168,7 @@ class Publisher:
         """Look nowhere yet.
 
         :arg release: default: as `send_releases`.
-        :arg run: default: as `run_command`.
+        :arg run: default: as `run_nothing`.
         :arg now: time of the call, aware; default: the clock's.
         :arg check_mode: find out and report what would be done, write nothing, take no lock.
         :arg stuck_after: seconds, see `decide`.
@@ -196,7 +196,7 @@ class Publisher:
             check_mode=check_mode,
             reload=reload,
             release=release if release is not None else functools.partial(send_releases, server=config.address),
-            run=run if run is not None else run_command,
+            run=run if run is not None else run_nothing,
             known=self._published,
         )
         self._dhcp: BackEnd = _BACK_ENDS.get(config.dhcp.mode, NoReservations)(context)

@@ -26,10 +26,10 @@ import typing as t
 from table import Row, Run, Skip
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp import Reservation
-from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_back_end import run_command
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_kea import PSQL
 from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_kea_sql import script, subnet_id
 from ansible_collections.pxemanager.esxi.tests.support import dhcp_servers
+from ansible_collections.pxemanager.esxi.tests.support.commands import run_command
 from ansible_collections.pxemanager.esxi.tests.support.pxe_role import Rendered
 
 LIMIT = 150

@@ -21,6 +21,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Re
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
 from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import flip, read_mode, write_json
+from ansible_collections.pxemanager.esxi.tests.support.commands import run_command
 
 NOW = datetime.datetime(2026, 11, 22, 20, 0, 0, tzinfo=datetime.timezone.utc)
 
@@ -130,7 +131,9 @@ class PxeServer:
         """What esxi_pxe_host does; options are a Publisher's. Returns what the module would."""
         results = Results()
         publisher = Publisher(
-            self.config, results, **{"reload": self.reload, "release": self.release, "now": self.now, **options}
+            self.config,
+            results,
+            **{"reload": self.reload, "release": self.release, "now": self.now, "run": run_command, **options},
         )
         if state in ("published", "armed"):
             parsed = parse_hosts(definitions)

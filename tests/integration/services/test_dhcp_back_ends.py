@@ -19,8 +19,8 @@ import time
 import pytest
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils import _dhcp_isc
-from ansible_collections.pxemanager.esxi.plugins.module_utils._dhcp_back_end import run_command
 from ansible_collections.pxemanager.esxi.tests.support import dhcp_servers
+from ansible_collections.pxemanager.esxi.tests.support.commands import run_command
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer, definition
 from ansible_collections.pxemanager.esxi.tests.support.served_hosts import ServedHosts
 from pxelab import dhcp
