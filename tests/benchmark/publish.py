@@ -38,7 +38,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._results import Re
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import image_record
 
-LIMIT, QUICK_LIMIT = 480, 90
+LIMIT, QUICK_LIMIT = 1200, 90  # the peers take most of it
 # So many hosts decide about the budgets; fewer are mostly Ansible's own start.
 JUDGED = 1_000
 # Files that the template tasks write: enough for a time for each of them.
