@@ -237,7 +237,9 @@ def _check_length(host: Host, image: Image, prefix: str, options: str, mac: str)
 def _boot_cfg_install(host: Host, image: Image, prefix: str, options: str) -> str:
     modules = []
     for module in image.modules:
-        if "---" in module or module != module.strip() or module.startswith("/") or "://" in module:
+        # mboot takes the first word for the file; what follows are words for the module, which it does not read.
+        file = module.partition(" ")[0]
+        if "---" in module or module != module.strip() or file.startswith("/") or "://" in file:
             raise TreeError(f"the image {image.name} has the module {module!r}, which a boot.cfg cannot name")
         modules.append(module)
     if not image.kernel or image.kernel.startswith("/") or " " in image.kernel or "://" in image.kernel:

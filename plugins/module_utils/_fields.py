@@ -303,12 +303,18 @@ class Fields:
         self.errors = errors
         self._known: set[str] = set()
         self._given: dict[str, object] = {}
+        self._before = len(errors)
         # Whether there is anything to read: who finds it false need not complain of what is missing in it.
         self.readable = value is None or isinstance(value, t.Mapping)
         if isinstance(value, t.Mapping):
             self._given = {str(key) if isinstance(key, str) else show(key): item for key, item in value.items()}
         elif not self.readable:
             self.wrong(path.rstrip("."), f"is {_kind(value)}; write a mapping of options")
+
+    @property
+    def good(self) -> bool:
+        """Whether no mistake was noted since this mapping began: only then can be told what goes together in it."""
+        return len(self.errors) == self._before
 
     def wrong(self, option: str, what: str) -> None:
         """Notes one mistake; ``what`` goes on after the option's name."""
@@ -338,7 +344,8 @@ class Fields:
     def need(self, key: str, check: Check[T], example: str) -> t.Optional[T]:
         """As get(), but an option that is not given is a mistake; ``example`` says what to write."""
         if not self.has(key):
-            self.wrong(f"{self.path}{key}", f"is missing; write {example}")
+            if self.readable:
+                self.wrong(f"{self.path}{key}", f"is missing; write {example}")
             return None
         return self.get(key, check, None)
 

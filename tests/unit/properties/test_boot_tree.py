@@ -487,6 +487,22 @@ def test_the_command_line_to_the_last_byte(length, tmp_path):
     assert bool(why_not(place, host)) == (length > 4095)
 
 
+@pytest.mark.parametrize("words", ["tftp://evil/x", "/etc/passwd", "a=1 b=http://x/y", "#", "skip=1"])
+def test_words_for_a_module_are_no_file_and_can_be_armed(words, tmp_path):
+    text = f"kernel=/b.b00\nkernelopt=runweasel\nmodules=/a.v00 {words} --- /c.v00\nbuild=8.0.3-0.0.1\n"
+    medium = {"name": "esxi", "text": text, "version": "8.0.3", "bios": "mboot.c32", "uefi": True}
+    place = Site(tmp_path, {"media": [medium], "http_port": 80, "bios_localboot": 0})
+    host = {
+        "name": "esx1.example.com",
+        "macs": ["00:50:56:aa:01:01"],
+        "network": {"address": "192.168.77.21/24"},
+        "image": "esxi",
+        "disk": {"first": ["local"]},
+    }
+    run_site(place, [host])
+    assert not why_not(place, host)
+
+
 def longest_command_line(place, host):
     """With the longer of the two prefixes, for the first MAC."""
     record, mac = place.records[host["image"]], host["macs"][0].lower()
