@@ -2,10 +2,13 @@
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the stages of ``make test`` one after the other: ``python tests/stages.py [stage ...]``.
+"""Run the stages of ``make test``: ``python tests/stages.py [stage ...]``.
 
 Each stage's output goes to .lab/stages/<stage>.log and is shown when the stage fails. All stages are run whatever the
 earlier ones gave. The last line counts the tests of the pytest stages, and every other stage as one.
+
+The checks (nox) and the tests (pytest) go on side by side, for each of them keeps one processor busy at most times. The
+lab's machines come after both, because they need the time that their boot loaders and installers count on.
 """
 
 from __future__ import annotations
@@ -14,14 +17,19 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / ".lab" / "stages"
 SHOWN_LINES = 80
+
+# Two lanes write to one screen.
+PRINTING = threading.Lock()
 
 
 ADDED_ENVIRONMENT = {
@@ -122,7 +130,8 @@ def count(stage: str, returncode: int, output: str) -> tuple[int, int]:
 def run(stage: str) -> Outcome:
     """Run one stage and say how it went."""
     log = LOGS / f"{stage}.log"
-    print(f"{stage:<17}", end="", flush=True)
+    with PRINTING:
+        print(f"{stage:<17}started", flush=True)
     started = time.monotonic()
     with log.open("wb") as file:
         returncode = subprocess.run(
@@ -139,16 +148,39 @@ def run(stage: str) -> Outcome:
     passed, failed = count(stage, returncode, output)
     skipped = re.findall(r"^nox > (Session \S+ skipped.*)|^(SKIPPED .*)", output, re.MULTILINE)
     outcome = Outcome(stage, passed, failed, [one or other for one, other in skipped], seconds)
-    print(f"{'FAILED' if failed else 'ok':<8}{passed:>6} passed{failed:>5} failed{seconds:>8.1f} s", flush=True)
+    with PRINTING:
+        show(outcome, output)
+    return outcome
+
+
+def show(outcome: Outcome, output: str) -> None:
+    """Print how a stage went, and the end of its output when it failed."""
+    verdict = "FAILED" if outcome.failed else "ok"
+    counts = f"{outcome.passed:>6} passed{outcome.failed:>5} failed"
+    print(f"{outcome.stage:<17}{verdict:<8}{counts}{outcome.seconds:>8.1f} s", flush=True)
     for note in outcome.skipped:
         print(f"    {note}")
-    if failed:
+    if outcome.failed:
         lines = output.splitlines()
         # ansible-test says what is wrong here and there between what it installs.
         said = [line for line in lines if line.startswith(("ERROR: ", "FATAL: "))]
         print("\n".join(f"    {line}" for line in (said or lines)[-SHOWN_LINES:]))
-        print(f"    (all of it: {log.relative_to(ROOT)})", flush=True)
-    return outcome
+        print(f"    (all of it: .lab/stages/{outcome.stage}.log)", flush=True)
+
+
+def lanes(stages: t.Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return the stages that nox runs, those that pytest runs, and those that have the machine for themselves."""
+    checks = [stage for stage in stages if "nox" in ALL_STAGES[stage]]
+    tests = [stage for stage in stages if "pytest" in ALL_STAGES[stage]]
+    return checks, tests, [stage for stage in stages if stage not in {*checks, *tests}]
+
+
+def run_all(stages: t.Sequence[str]) -> list[Outcome]:
+    """Run the stages in their lanes; return how each went."""
+    checks, tests, alone = lanes(stages)
+    with ThreadPoolExecutor(2) as pool:
+        beside = list(pool.map(lambda lane: [run(stage) for stage in lane], (checks, tests)))
+    return [outcome for lane in beside for outcome in lane] + [run(stage) for stage in alone]
 
 
 def main(names: t.Sequence[str]) -> int:
@@ -160,13 +192,14 @@ def main(names: t.Sequence[str]) -> int:
         print(f"No such stage: {', '.join(unknown)}. There are: {known}", file=sys.stderr)
         return 2
     LOGS.mkdir(parents=True, exist_ok=True)
-    outcomes = [run(stage) for stage in dict.fromkeys(chosen)]
+    began = time.monotonic()
+    outcomes = run_all(list(dict.fromkeys(chosen)))
     bad = [outcome.stage for outcome in outcomes if outcome.failed]
     if bad:
         print(f"\nFailed: {', '.join(bad)}")
     passed = sum(outcome.passed for outcome in outcomes)
     failed = sum(outcome.failed for outcome in outcomes)
-    print(f"\n{passed} passed, {failed} failed in {sum(outcome.seconds for outcome in outcomes):.1f}s")
+    print(f"\n{passed} passed, {failed} failed in {time.monotonic() - began:.1f}s")
     return 1 if failed else 0
 
 
