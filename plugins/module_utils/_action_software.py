@@ -137,7 +137,7 @@ def _vib(value: object, owner: Fields, path: str) -> Work:
     ]
     common = _Common(fields, maintenance=False)
     fields.finish()
-    if fields.good and fields.has("url") == fields.has("depot"):
+    if fields.good() and fields.has("url") == fields.has("depot"):
         owner.wrong(path, "needs exactly one of url and depot; write one")
     if file is not None and depot is not None and not _is_name(depot):
         owner.wrong(f"{path}.file", "goes with a depot of the PXE server; write url for a VIB elsewhere")

@@ -311,7 +311,6 @@ class Fields:
         elif not self.readable:
             self.wrong(path.rstrip("."), f"is {_kind(value)}; write a mapping of options")
 
-    @property
     def good(self) -> bool:
         """Whether no mistake was noted since this mapping began: only then can be told what goes together in it."""
         return len(self.errors) == self._before

@@ -174,14 +174,14 @@ def parse_disk(fields: Fields, kickstart: KickstartOptions, upgrading: bool = Fa
     installs = fields.has("device") + fields.has("first")
     chosen = installs + (disk.booted and (always or not installs))
     fields.finish()
-    if chosen == 0 and fields.good:
+    if chosen == 0 and fields.good():
         fields.wrong(
             "disk",
             "is missing; write disk.device, or disk.first (an empty list for any disk): none is ever taken by itself",
         )
     elif chosen > 1:
         fields.wrong("disk", "names more than one target; write only one of device, first and booted")
-    if not fields.good or not kickstart.command:
+    if not fields.good() or not kickstart.command:
         return None
     if disk.booted and not installs and not always and not upgrading:
         fields.wrong("disk.booted", "is for kickstart.command: upgrade only; write disk.device or disk.first")
@@ -211,7 +211,7 @@ def parse_disk(fields: Fields, kickstart: KickstartOptions, upgrading: bool = Fa
     ):
         if is_set and kickstart.command not in allowed:
             fields.wrong(f"disk.{option}", f"cannot be set with kickstart.command: {kickstart.command}; take it out")
-    return disk if fields.good else None
+    return disk if fields.good() else None
 
 
 def _boot_options(value: object) -> tuple[tuple[str, str], ...]:
@@ -257,7 +257,7 @@ def _clearpart(fields: Fields) -> ClearPart:
     )
     chosen = sum((fields.has("drives"), clearpart.all_drives, fields.has("ignore_drives"), fields.has("first")))
     fields.finish()
-    if fields.good and chosen != 1:
+    if fields.good() and chosen != 1:
         fields.wrong(
             "kickstart.clearpart", "needs exactly one of drives, all_drives, ignore_drives and first; write one"
         )
@@ -281,7 +281,7 @@ def _partitions(value: object, owner: Fields) -> tuple[Partition, ...]:
         name = fields.need("name", _datastore_name, "the datastore's name")
         disk = fields.get("disk", _disk_name, None)
         first = fields.get("first", _first, None)
-        if fields.good and fields.has("disk") == fields.has("first"):
+        if fields.good() and fields.has("disk") == fields.has("first"):
             fields.wrong(fields.path.rstrip("."), "needs exactly one of disk and first; write one")
         fields.finish()
         partitions.append(Partition(name or "", disk, first))
@@ -299,7 +299,7 @@ _interpreter = choice("busybox", "python")
 def parse_kickstart(fields: Fields, upgrading: bool = False) -> KickstartOptions:
     """The rest of the installer's options. ``upgrading``: an upgrade is asked for, whatever the command is."""
     command = fields.get("command", choice("install", "installorupgrade", "upgrade"), "install")
-    if not fields.good:
+    if not fields.good():
         command = ""
     options = KickstartOptions(
         command=command,
