@@ -24,7 +24,8 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere import (
     Session,
     VsphereError,
     retrieve,
-    verifying_context,
+    vcenter_endpoint,
+    vcenter_session,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_inventory import (
     MACHINE_PROPERTIES,
@@ -38,24 +39,14 @@ with suppress(Exception):
 __all__ = ["entry_of", "entry_point", "read_group", "read_hosts"]
 
 _PARALLEL = 16
-_VARIABLES = {"hostname": "HOST", "username": "USER", "password": "PASSWORD"}
 
 
 def entry_point(params: t.Mapping[str, t.Any]) -> Endpoint:
     """The vCenter that a module's connection options mean. Raises EsxiPxeError when one of them is missing."""
-    for option, variable in _VARIABLES.items():
-        if not params[option]:
-            raise EsxiPxeError(f"No {option} of the vCenter is given: set {option} or VMWARE_{variable}.")
+    entry = vcenter_endpoint(params, params["timeout"])
     if params["timeout"] < 1:
         raise EsxiPxeError(f"timeout must be 1 or more, not {params['timeout']}.")
-    return Endpoint(
-        params["hostname"],
-        params["port"],
-        verifying_context(params["validate_certs"]),
-        proxy_host=params["proxy_host"],
-        proxy_port=params["proxy_port"],
-        timeout=params["timeout"],
-    )
+    return entry
 
 
 def read_group(entry: Endpoint, username: str, password: str) -> Group:
@@ -64,10 +55,7 @@ def read_group(entry: Endpoint, username: str, password: str) -> Group:
     Raises VsphereError when that vCenter itself cannot be used, MissingLibraryError without pyVmomi. Whatever else is
     not known is said in the group.
     """
-    with Session(entry) as session:
-        if not session.is_vcenter:
-            raise VsphereError(f"{entry} is no vCenter ({session.content.about.fullName}).")
-        session.login(username, password)
+    with vcenter_session(entry, username, password) as session:
         uuid = str(session.content.about.instanceUuid or "")
         registrations: t.Optional[list[Registration]] = None
         problem: t.Optional[str] = None

@@ -33,6 +33,8 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_session i
     fault_kinds,
     is_fault,
     require_pyvmomi,
+    vcenter_endpoint,
+    vcenter_session,
     verifying_context,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere_tasks import TaskOutcome, run_tasks
@@ -63,5 +65,7 @@ __all__ = [
     "require_pyvmomi",
     "retrieve",
     "run_tasks",
+    "vcenter_endpoint",
+    "vcenter_session",
     "verifying_context",
 ]

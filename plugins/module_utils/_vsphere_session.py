@@ -45,6 +45,8 @@ __all__ = [
     "is_fault",
     "require_pyvmomi",
     "session_is_over",
+    "vcenter_endpoint",
+    "vcenter_session",
     "verifying_context",
 ]
 
@@ -187,6 +189,34 @@ class Session:
     @property
     def is_vcenter(self) -> bool:
         return str(self.content.about.apiType) == "VirtualCenter"
+
+
+_VARIABLES = {"hostname": "HOST", "username": "USER", "password": "PASSWORD"}
+
+
+def vcenter_endpoint(params: t.Mapping[str, t.Any], timeout: float = Endpoint.timeout) -> Endpoint:
+    """The vCenter that a module's connection options mean. Raises EsxiPxeError when one of them is missing."""
+    for option, variable in _VARIABLES.items():
+        if not params[option]:
+            raise EsxiPxeError(f"No {option} of the vCenter is given: set {option} or VMWARE_{variable}.")
+    return Endpoint(
+        params["hostname"],
+        params["port"],
+        verifying_context(params["validate_certs"]),
+        proxy_host=params["proxy_host"],
+        proxy_port=params["proxy_port"],
+        timeout=timeout,
+    )
+
+
+@contextmanager
+def vcenter_session(endpoint: Endpoint, username: str, password: str) -> t.Iterator[Session]:
+    """A session with a vCenter, logged in. Raises VsphereError also when what answers there is no vCenter."""
+    with Session(endpoint) as session:
+        if not session.is_vcenter:
+            raise VsphereError(f"{endpoint} is no vCenter ({session.content.about.fullName}).")
+        session.login(username, password)
+        yield session
 
 
 @contextmanager

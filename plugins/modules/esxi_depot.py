@@ -25,6 +25,7 @@ author:
 extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.actiongroup_pxe
+  - pxemanager.esxi.options.config
 attributes:
   check_mode:
     support: full
@@ -77,11 +78,6 @@ options:
       - Without it, sizes are compared.
     type: bool
     default: false
-  config:
-    description:
-      - The settings of the PXE server, as the role P(pxemanager.esxi.pxe_server#role) has written them.
-    type: path
-    default: /etc/esxi-pxe/server.json
 seealso:
   - module: pxemanager.esxi.esxi_depot_info
   - module: pxemanager.esxi.esxi_image
@@ -187,12 +183,10 @@ msg:
   sample: Depot nic-drivers was imported (1 VIB).
 """
 
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._depots import DepotOutcome, DepotStore
-from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._module import exit_stored, server_errors
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import CONFIG_PATH, load
 
 
@@ -226,19 +220,9 @@ def main() -> None:
         required_if=[("state", "present", ("src",))],
         supports_check_mode=True,
     )
-    try:
+    with server_errors(module, "read or written"):
         outcome = act(module)
-    except EsxiPxeError as error:
-        text = str(error)
-        module.fail_json(msg=text[:1].upper() + text[1:] + ("" if text.endswith(".") else "."))
-    except OSError as error:
-        module.fail_json(msg=f"The disk of the PXE server could not be read or written: {error}.")
-    for warning in outcome.warnings:
-        module.warn(warning)
-    result: dict[str, t.Any] = {"changed": outcome.changed, "msg": outcome.msg, "depot": outcome.depot}
-    if outcome.before != outcome.after:
-        result["diff"] = {"before": outcome.before, "after": outcome.after}
-    module.exit_json(**result)
+    exit_stored(module, outcome, depot=outcome.depot)
 
 
 if __name__ == "__main__":

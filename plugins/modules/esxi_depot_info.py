@@ -17,6 +17,7 @@ author:
 extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.actiongroup_pxe
+  - pxemanager.esxi.options.config
 attributes:
   check_mode:
     support: full
@@ -40,11 +41,6 @@ options:
       - Without it, sizes are compared.
     type: bool
     default: false
-  config:
-    description:
-      - The settings of the PXE server, as the role P(pxemanager.esxi.pxe_server#role) has written them.
-    type: path
-    default: /etc/esxi-pxe/server.json
 seealso:
   - module: pxemanager.esxi.esxi_depot
   - module: pxemanager.esxi.esxi_image_info
@@ -169,8 +165,8 @@ leftovers:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._depots import survey
-from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout
+from ansible_collections.pxemanager.esxi.plugins.module_utils._module import server_errors
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import CONFIG_PATH, load
 
 
@@ -184,13 +180,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    try:
+    with server_errors(module, "read"):
         found = survey(Layout.of(load(params["config"])), names=params["names"], verify=params["verify"])
-    except EsxiPxeError as error:
-        text = str(error)
-        module.fail_json(msg=text[:1].upper() + text[1:] + ("" if text.endswith(".") else "."))
-    except OSError as error:
-        module.fail_json(msg=f"The disk of the PXE server could not be read: {error}.")
     module.exit_json(changed=False, **found)
 
 

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - pxemanager.esxi.attributes.info_module
   - pxemanager.esxi.attributes.action
   - pxemanager.esxi.attributes.actiongroup_pxe
+  - pxemanager.esxi.options.config
 attributes:
   check_mode:
     details:
@@ -86,11 +87,6 @@ options:
       - Seconds between two looks at the status files on the PXE server.
     type: float
     default: 2.0
-  config:
-    description:
-      - Settings of the PXE server, as the role P(pxemanager.esxi.pxe_server#role) writes them.
-    type: path
-    default: /etc/esxi-pxe/server.json
   on_host_failure:
     description:
       - What becomes of the task when a host did not reach O(stage).

@@ -28,6 +28,7 @@ author:
 extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.actiongroup_pxe
+  - pxemanager.esxi.options.config
 attributes:
   check_mode:
     support: full
@@ -118,11 +119,6 @@ options:
           - Kernel options that come before those of the host.
         type: str
         default: ""
-  config:
-    description:
-      - The settings of the PXE server, as the role P(pxemanager.esxi.pxe_server#role) has written them.
-    type: path
-    default: /etc/esxi-pxe/server.json
 seealso:
   - module: pxemanager.esxi.esxi_image_info
   - module: pxemanager.esxi.esxi_depot
@@ -233,11 +229,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._image_import import ImageStore, Outcome
 from ansible_collections.pxemanager.esxi.plugins.module_utils._images import BiosLoader
-from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import LayoutError
-from ansible_collections.pxemanager.esxi.plugins.module_utils._server import CONFIG_PATH, ConfigError, load
+from ansible_collections.pxemanager.esxi.plugins.module_utils._module import exit_stored, server_errors
+from ansible_collections.pxemanager.esxi.plugins.module_utils._server import CONFIG_PATH, load
 
 
 def act(module: AnsibleModule) -> Outcome:
@@ -290,23 +285,9 @@ def main() -> None:
         required_if=[("state", "present", ("name", "src")), ("state", "absent", ("name",))],
         supports_check_mode=True,
     )
-    try:
+    with server_errors(module, "read or written"):
         outcome = act(module)
-    except (EsxiPxeError, LayoutError, ConfigError) as error:
-        text = str(error)
-        module.fail_json(msg=text[:1].upper() + text[1:] + ("" if text.endswith(".") else "."))
-    except OSError as error:
-        module.fail_json(msg=f"The disk of the PXE server could not be read or written: {error}.")
-    for warning in outcome.warnings:
-        module.warn(warning)
-    result: dict[str, t.Any] = {
-        "changed": outcome.changed,
-        "msg": outcome.msg,
-        "image": outcome.image.to_record() if outcome.image is not None else None,
-    }
-    if outcome.before != outcome.after:
-        result["diff"] = {"before": outcome.before, "after": outcome.after}
-    module.exit_json(**result)
+    exit_stored(module, outcome, image=outcome.image.to_record() if outcome.image is not None else None)
 
 
 if __name__ == "__main__":

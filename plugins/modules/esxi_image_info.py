@@ -18,6 +18,7 @@ author:
 extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.actiongroup_pxe
+  - pxemanager.esxi.options.config
 attributes:
   check_mode:
     support: full
@@ -42,11 +43,6 @@ options:
       - Without it, names and sizes are compared.
     type: bool
     default: false
-  config:
-    description:
-      - The settings of the PXE server, as the role P(pxemanager.esxi.pxe_server#role) has written them.
-    type: path
-    default: /etc/esxi-pxe/server.json
 seealso:
   - module: pxemanager.esxi.esxi_image
   - module: pxemanager.esxi.esxi_depot_info
@@ -170,9 +166,9 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._image_state import survey
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout
+from ansible_collections.pxemanager.esxi.plugins.module_utils._module import server_errors
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import CONFIG_PATH, load
 
 
@@ -186,14 +182,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    try:
+    with server_errors(module, "read"):
         layout = Layout.of(load(params["config"]))
         found = survey(layout, names=params["names"], verify=params["verify"])
-    except EsxiPxeError as error:
-        text = str(error)
-        module.fail_json(msg=text[:1].upper() + text[1:] + ("" if text.endswith(".") else "."))
-    except OSError as error:
-        module.fail_json(msg=f"The disk of the PXE server could not be read: {error}.")
     module.exit_json(
         changed=False,
         msg=found.summary(),

@@ -28,6 +28,8 @@ extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.action
   - pxemanager.esxi.attributes.actiongroup_pxe
+  - pxemanager.esxi.options.config
+  - pxemanager.esxi.options.on_host_failure
 attributes:
   check_mode:
     support: full
@@ -122,20 +124,6 @@ options:
       - V(0) shows every kickstart, however many hosts there are.
     type: int
     default: 10
-  config:
-    description:
-      - Settings of the PXE server, as the role P(pxemanager.esxi.pxe_server#role) writes them.
-    type: path
-    default: /etc/esxi-pxe/server.json
-  on_host_failure:
-    description:
-      - V(fail) does all good hosts and then fails, naming each bad one.
-      - V(report) does not fail. Look at RV(failed_hosts).
-    type: str
-    choices:
-      - fail
-      - report
-    default: fail
   rendered:
     description:
       - Set by the action plugin to what it has rendered. Nothing else can set it.

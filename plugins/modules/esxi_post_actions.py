@@ -29,6 +29,8 @@ requirements:
 extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.actiongroup_host
+  - pxemanager.esxi.options.host_login
+  - pxemanager.esxi.options.on_host_failure
 attributes:
   check_mode:
     support: full
@@ -103,11 +105,6 @@ options:
       - Port of the hosts' SSH.
     type: int
     default: 22
-  parallel:
-    description:
-      - How many hosts are served at a time.
-    type: int
-    default: 16
   timeout:
     description:
       - Seconds that each host's API may take to come up. A server may need ten minutes and more for its own start.
@@ -118,24 +115,6 @@ options:
       - Seconds that a host may take to go down and come up again, for each restart that its post actions need.
     type: int
     default: 1800
-  attempts_file:
-    description:
-      - File in which wrong logins of the last 15 minutes are counted, on the machine where the module runs. It holds
-        thumbprints of certificates and times, no secrets.
-      - Where nothing outlives a run, such as in an execution environment, give a path that does.
-      - An empty text counts nothing.
-    type: str
-    default: ~/.ansible/pxemanager-esxi/attempts.json
-  on_host_failure:
-    description:
-      - What happens when hosts fail. All other hosts are done in either case.
-      - V(fail) fails the task and names every failed host.
-      - V(report) does not fail the task. RV(failed_hosts) says which hosts failed.
-    type: str
-    choices:
-      - fail
-      - report
-    default: fail
 seealso:
   - module: pxemanager.esxi.esxi_firstboot_wait
   - module: pxemanager.esxi.esxi_pxe_host
@@ -248,10 +227,11 @@ failed_hosts:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError, MissingLibraryError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._login_attempts import Attempts
+from ansible_collections.pxemanager.esxi.plugins.module_utils._module import exit_bulk, vsphere_errors
 from ansible_collections.pxemanager.esxi.plugins.module_utils._post_actions import USER, FreshHost, run_actions
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import ON_HOST_FAILURE, Results
 from ansible_collections.pxemanager.esxi.plugins.module_utils._ssh import Ssh
@@ -323,15 +303,9 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    try:
+    with vsphere_errors(module):
         result = run(module)
-    except MissingLibraryError as error:
-        module.fail_json(msg=missing_required_lib(error.library), exception=error.trace)
-    except EsxiPxeError as error:
-        module.fail_json(msg=str(error))
-    if result["failed"]:
-        module.fail_json(**result)
-    module.exit_json(**result)
+    exit_bulk(module, result)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.action
   - pxemanager.esxi.attributes.actiongroup_controller
+  - pxemanager.esxi.options.on_host_failure
 attributes:
   check_mode:
     support: full
@@ -80,15 +81,6 @@ options:
       - Whether the preview is printed.
     type: bool
     default: true
-  on_host_failure:
-    description:
-      - V(fail) does all good hosts and then fails, naming each bad one.
-      - V(report) does not fail. Look at RV(failed_hosts).
-    type: str
-    choices:
-      - fail
-      - report
-    default: fail
 seealso:
   - module: pxemanager.esxi.esxi_kickstart
   - module: pxemanager.esxi.esxi_pxe_host

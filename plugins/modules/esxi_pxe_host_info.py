@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.info_module
   - pxemanager.esxi.attributes.actiongroup_pxe
+  - pxemanager.esxi.options.config
 attributes:
   platform:
     platforms: posix
@@ -63,11 +64,6 @@ options:
       - Only hosts of which something is not as it should be.
     type: bool
     default: false
-  config:
-    description:
-      - The settings of the PXE server, as the role P(pxemanager.esxi.pxe_server#role) has written them.
-    type: path
-    default: /etc/esxi-pxe/server.json
 seealso:
   - module: pxemanager.esxi.esxi_pxe_host
 """

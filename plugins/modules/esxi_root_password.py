@@ -27,6 +27,8 @@ requirements:
 extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.actiongroup_host
+  - pxemanager.esxi.options.host_login
+  - pxemanager.esxi.options.on_host_failure
 attributes:
   check_mode:
     support: full
@@ -92,34 +94,11 @@ options:
           - The password that the host was installed with.
           - Without it the module can tell whether O(hosts[].password) is set, and nothing more.
         type: str
-  parallel:
-    description:
-      - How many hosts are served at a time.
-    type: int
-    default: 16
   timeout:
     description:
       - Seconds that each host's API may take to come up.
     type: int
     default: 120
-  attempts_file:
-    description:
-      - File in which wrong logins of the last 15 minutes are counted, on the machine where the module runs. It holds
-        thumbprints of certificates and times, no secrets.
-      - Where nothing outlives a run, such as in an execution environment, give a path that does.
-      - An empty text counts nothing.
-    type: str
-    default: ~/.ansible/pxemanager-esxi/attempts.json
-  on_host_failure:
-    description:
-      - What happens when hosts fail. All other hosts are done in either case.
-      - V(fail) fails the task and names every failed host.
-      - V(report) does not fail the task. RV(failed_hosts) says which hosts failed.
-    type: str
-    choices:
-      - fail
-      - report
-    default: fail
 seealso:
   - module: pxemanager.esxi.esxi_kickstart
   - module: pxemanager.esxi.vcenter_add_host
@@ -188,10 +167,11 @@ failed_hosts:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError, MissingLibraryError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._login_attempts import Attempts
+from ansible_collections.pxemanager.esxi.plugins.module_utils._module import exit_bulk, vsphere_errors
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import ON_HOST_FAILURE, Results
 from ansible_collections.pxemanager.esxi.plugins.module_utils._root_password import HostAccount, set_passwords
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere import parse_each, require_pyvmomi
@@ -244,15 +224,9 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    try:
+    with vsphere_errors(module):
         result = run(module.params, module.check_mode)
-    except MissingLibraryError as error:
-        module.fail_json(msg=missing_required_lib(error.library), exception=error.trace)
-    except EsxiPxeError as error:
-        module.fail_json(msg=str(error))
-    if result["failed"]:
-        module.fail_json(**result)
-    module.exit_json(**result)
+    exit_bulk(module, result)
 
 
 if __name__ == "__main__":

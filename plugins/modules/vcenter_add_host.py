@@ -31,6 +31,7 @@ extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.action
   - pxemanager.esxi.attributes.actiongroup_vcenter
+  - pxemanager.esxi.options.on_host_failure_vcenter
 attributes:
   action:
     details:
@@ -180,17 +181,6 @@ options:
       - Usually not given. The action plugin of the module sets it and shows the lines while the task runs, when the
         module runs on the controller itself.
     type: path
-  on_host_failure:
-    description:
-      - What happens when hosts fail. All other hosts are done in either case.
-      - V(fail) fails the task and names every failed host.
-      - V(report) does not fail the task. RV(failed_hosts) says which hosts failed. When vCenter itself cannot be used,
-        that is every host's failure.
-    type: str
-    choices:
-      - fail
-      - report
-    default: fail
 notes:
   - All names are case sensitive, except O(hosts[].name).
   - The certificates of the hosts are fetched directly, not through O(proxy_host).
@@ -322,19 +312,20 @@ failed_hosts:
 import typing as t
 from contextlib import suppress
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.vmware.vmware.plugins.module_utils.argument_spec import base_argument_spec
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError, MissingLibraryError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._module import exit_bulk, vsphere_errors
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import ON_HOST_FAILURE, Results
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_definition import LOCKDOWN_MODES, HostToAdd
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vcenter_hosts import add_hosts
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere import (
     Endpoint,
-    Session,
     parse_each,
     require_pyvmomi,
-    verifying_context,
+    vcenter_endpoint,
+    vcenter_session,
 )
 
 
@@ -379,9 +370,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     on_host_failure=fail, when vCenter cannot be used at all; with report that is every host's failure.
     """
     require_pyvmomi()
-    for option in ("hostname", "username", "password"):
-        if not params[option]:
-            raise EsxiPxeError(f"No {option} of the vCenter is given: set {option} or VMWARE_{_VARIABLES[option]}.")
+    endpoint = vcenter_endpoint(params)
     for option in ("parallel", "timeout"):
         if params[option] < 1:
             raise EsxiPxeError(f"{option} must be 1 or more, not {params[option]}.")
@@ -389,13 +378,6 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         raise EsxiPxeError(f"retry_for must be 0 or more, not {params['retry_for']}.")
     results = Results()
     hosts = parse_each(params["hosts"], HostToAdd.parse, results)
-    endpoint = Endpoint(
-        params["hostname"],
-        params["port"],
-        verifying_context(params["validate_certs"]),
-        proxy_host=params["proxy_host"],
-        proxy_port=params["proxy_port"],
-    )
     if hosts:
         try:
             _add(endpoint, hosts, results, params, check_mode)
@@ -412,10 +394,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 def _add(
     endpoint: Endpoint, hosts: t.Sequence[HostToAdd], results: Results, params: t.Mapping[str, t.Any], check_mode: bool
 ) -> None:
-    with Session(endpoint) as session:
-        if not session.is_vcenter:
-            raise EsxiPxeError(f"{endpoint} is no vCenter ({session.content.about.fullName}).")
-        session.login(params["username"], params["password"])
+    with vcenter_session(endpoint, params["username"], params["password"]) as session:
         add_hosts(
             session,
             hosts,
@@ -439,20 +418,11 @@ def _writer(path: t.Optional[str]) -> t.Callable[[str], None]:
     return write
 
 
-_VARIABLES = {"hostname": "HOST", "username": "USER", "password": "PASSWORD"}
-
-
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    try:
+    with vsphere_errors(module):
         result = run(module.params, module.check_mode)
-    except MissingLibraryError as error:
-        module.fail_json(msg=missing_required_lib(error.library), exception=error.trace)
-    except EsxiPxeError as error:
-        module.fail_json(msg=str(error))
-    if result["failed"]:
-        module.fail_json(**result)
-    module.exit_json(**result)
+    exit_bulk(module, result)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - vmware.vmware.base_options
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.actiongroup_vcenter
+  - pxemanager.esxi.options.on_host_failure_vcenter
 attributes:
   check_mode:
     support: full
@@ -109,17 +110,6 @@ options:
       - Seconds that a host may take to go into maintenance mode, and out of it.
     type: int
     default: 600
-  on_host_failure:
-    description:
-      - What happens when hosts fail. All other hosts are done in either case.
-      - V(fail) fails the task and names every failed host.
-      - V(report) does not fail the task. RV(failed_hosts) says which hosts failed. When vCenter itself cannot be used,
-        that is every host's failure.
-    type: str
-    choices:
-      - fail
-      - report
-    default: fail
 notes:
   - All names are case sensitive, except O(hosts[].name).
   - The vCenter user needs the privileges C(Profile.Edit), C(Host.Config.Maintenance), and those for what the profile
@@ -291,19 +281,20 @@ failed_hosts:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.vmware.vmware.plugins.module_utils.argument_spec import base_argument_spec
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError, MissingLibraryError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._host_profile_apply import apply_profiles
 from ansible_collections.pxemanager.esxi.plugins.module_utils._host_profiles import ProfiledHost
+from ansible_collections.pxemanager.esxi.plugins.module_utils._module import exit_bulk, vsphere_errors
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import ON_HOST_FAILURE, Results
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere import (
     Endpoint,
-    Session,
     parse_each,
     require_pyvmomi,
-    verifying_context,
+    vcenter_endpoint,
+    vcenter_session,
 )
 
 
@@ -339,23 +330,13 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     on_host_failure=fail, when vCenter cannot be used at all; with report that is every host's failure.
     """
     require_pyvmomi()
-    for option in ("hostname", "username", "password"):
-        if not params[option]:
-            raise EsxiPxeError(f"No {option} of the vCenter is given: set {option} or VMWARE_{_VARIABLES[option]}.")
+    # Working out what a profile changes is one call, in which vCenter asks the host.
+    endpoint = vcenter_endpoint(params, float(params["timeout"]))
     for option in ("parallel", "timeout", "maintenance_timeout"):
         if params[option] < 1:
             raise EsxiPxeError(f"{option} must be 1 or more, not {params[option]}.")
     results = Results()
     hosts = parse_each(params["hosts"], ProfiledHost.parse, results)
-    endpoint = Endpoint(
-        params["hostname"],
-        params["port"],
-        verifying_context(params["validate_certs"]),
-        proxy_host=params["proxy_host"],
-        proxy_port=params["proxy_port"],
-        # Working out what a profile changes is one call, in which vCenter asks the host.
-        timeout=float(params["timeout"]),
-    )
     if hosts:
         try:
             _apply(endpoint, hosts, results, params, check_mode)
@@ -372,10 +353,7 @@ def run(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 def _apply(
     endpoint: Endpoint, hosts: t.Sequence[ProfiledHost], results: Results, params: t.Mapping[str, t.Any], check: bool
 ) -> None:
-    with Session(endpoint) as session:
-        if not session.is_vcenter:
-            raise EsxiPxeError(f"{endpoint} is no vCenter ({session.content.about.fullName}).")
-        session.login(params["username"], params["password"])
+    with vcenter_session(endpoint, params["username"], params["password"]) as session:
         apply_profiles(
             session,
             hosts,
@@ -387,20 +365,11 @@ def _apply(
         )
 
 
-_VARIABLES = {"hostname": "HOST", "username": "USER", "password": "PASSWORD"}
-
-
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    try:
+    with vsphere_errors(module):
         result = run(module.params, module.check_mode)
-    except MissingLibraryError as error:
-        module.fail_json(msg=missing_required_lib(error.library), exception=error.trace)
-    except EsxiPxeError as error:
-        module.fail_json(msg=str(error))
-    if result["failed"]:
-        module.fail_json(**result)
-    module.exit_json(**result)
+    exit_bulk(module, result)
 
 
 if __name__ == "__main__":

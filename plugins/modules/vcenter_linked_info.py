@@ -24,15 +24,10 @@ extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.info_module
   - pxemanager.esxi.attributes.actiongroup_vcenter
+  - pxemanager.esxi.options.linked
 attributes:
   platform:
     platforms: posix
-options:
-  timeout:
-    description:
-      - Seconds that a vCenter may take for any one answer.
-    type: int
-    default: 60
 notes:
   - O(username), O(password), O(validate_certs) and O(proxy_host) count for all vCenters of the group. They are one
     single sign-on domain, so one login serves all.
@@ -162,12 +157,12 @@ esxi_hosts:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.vmware.vmware.plugins.module_utils.argument_spec import base_argument_spec
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError, MissingLibraryError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._linked import entry_point, read_group
 from ansible_collections.pxemanager.esxi.plugins.module_utils._live_hosts import Group
+from ansible_collections.pxemanager.esxi.plugins.module_utils._module import vsphere_errors
 
 
 def as_return(group: Group) -> dict[str, t.Any]:
@@ -210,12 +205,8 @@ def main() -> None:
     spec: dict[str, t.Any] = base_argument_spec()
     spec.update(timeout={"type": "int", "default": 60})
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    try:
+    with vsphere_errors(module):
         group = read_group(entry_point(module.params), module.params["username"], module.params["password"])
-    except MissingLibraryError as error:
-        module.fail_json(msg=missing_required_lib(error.library), exception=error.trace)
-    except EsxiPxeError as error:
-        module.fail_json(msg=str(error))
     for gap in group.gaps:
         module.warn(gap)
     module.exit_json(**as_return(group))

@@ -29,6 +29,7 @@ extends_documentation_fragment:
   - pxemanager.esxi.attributes
   - pxemanager.esxi.attributes.info_module
   - pxemanager.esxi.attributes.actiongroup_vcenter
+  - pxemanager.esxi.options.linked
 attributes:
   platform:
     platforms: posix
@@ -85,11 +86,6 @@ options:
       - refuse
       - accept
     default: refuse
-  timeout:
-    description:
-      - Seconds that a vCenter may take for any one answer.
-    type: int
-    default: 60
   on_host_failure:
     description:
       - With V(fail) the task fails when a host is refused, and names every one.
@@ -199,10 +195,9 @@ problems:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.vmware.vmware.plugins.module_utils.argument_spec import base_argument_spec
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError, MissingLibraryError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._linked import entry_point, read_group
 from ansible_collections.pxemanager.esxi.plugins.module_utils._live_hosts import (
     JOBS,
@@ -211,6 +206,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._live_hosts import
     WantedHost,
     judge,
 )
+from ansible_collections.pxemanager.esxi.plugins.module_utils._module import exit_bulk, vsphere_errors
 from ansible_collections.pxemanager.esxi.plugins.module_utils._results import ON_HOST_FAILURE, Results
 from ansible_collections.pxemanager.esxi.plugins.module_utils._vsphere import (
     VsphereError,
@@ -278,18 +274,12 @@ def report(results: Results, name: str, verdict: Verdict) -> None:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    try:
+    with vsphere_errors(module):
         result = run(module.params)
-    except MissingLibraryError as error:
-        module.fail_json(msg=missing_required_lib(error.library), exception=error.trace)
-    except EsxiPxeError as error:
-        module.fail_json(msg=str(error))
     for host in result["hosts"].values():
         if host["kind"] in ("forced", "accepted"):
             module.warn(host["msg"])
-    if result["failed"]:
-        module.fail_json(**result)
-    module.exit_json(**result)
+    exit_bulk(module, result)
 
 
 if __name__ == "__main__":

@@ -6,55 +6,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
-import yaml
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.pxemanager.esxi.plugins.modules import esxi_depot
-from ansible_collections.pxemanager.esxi.tests.support.image_server import ImageServer
+from ansible_collections.pxemanager.esxi.tests.support.documents import documented_keys
 from pxelab.depot import Package, make_bundle
-
-
-class Exited(Exception):
-    def __init__(self, result):
-        super().__init__(result)
-        self.result = result
-
-
-@pytest.fixture
-def server(tmp_path):
-    return ImageServer(tmp_path / "server")
-
-
-@pytest.fixture
-def call(server, monkeypatch):
-    def leave(failed):
-        def method(self, **result):
-            raise Exited({"failed": failed, "changed": False, **result})
-
-        return method
-
-    monkeypatch.setattr(AnsibleModule, "exit_json", leave(False))
-    monkeypatch.setattr(AnsibleModule, "fail_json", lambda self, msg, **rest: leave(True)(self, msg=msg, **rest))
-    monkeypatch.setattr(AnsibleModule, "warn", lambda self, text, **_options: None)
-
-    def run(module, check=False, **params):
-        params.setdefault("config", str(server.settings()))
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(patch_module_args({**params, "_ansible_check_mode": check, "_ansible_diff": True}))
-            caught = stack.enter_context(pytest.raises(Exited))
-            module.main()
-        return caught.value.result
-
-    return run
-
-
-def documented(module, key):
-    """Keys of a list or dictionary that a module returns."""
-    return set(yaml.safe_load(module.RETURN)[key]["contains"])
 
 
 @pytest.fixture
@@ -68,7 +24,7 @@ def test_a_depot_comes_stays_and_goes(call, server, bundle):
     first = call(esxi_depot, name="drivers", src=bundle)
     assert first["changed"]
     assert "net-example" in first["diff"]["after"]
-    assert set(first["depot"]) == documented(esxi_depot, "depot") | {"schema"}
+    assert set(first["depot"]) == documented_keys(esxi_depot, "depot") | {"schema"}
     again = call(esxi_depot, name="drivers", src=bundle)
     assert (again["changed"], "diff" in again) == (False, False)
     gone = call(esxi_depot, name="drivers", state="absent")

@@ -6,55 +6,11 @@
 
 from __future__ import annotations
 
-import contextlib
-
-import pytest
 import yaml
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.pxemanager.esxi.plugins.modules import esxi_depot_info
-from ansible_collections.pxemanager.esxi.tests.support.image_server import ImageServer
+from ansible_collections.pxemanager.esxi.plugins.modules import esxi_depot, esxi_depot_info
+from ansible_collections.pxemanager.esxi.tests.support.documents import documented_keys
 from pxelab.depot import Package, make_bundle
-
-
-class Exited(Exception):
-    def __init__(self, result):
-        super().__init__(result)
-        self.result = result
-
-
-@pytest.fixture
-def server(tmp_path):
-    return ImageServer(tmp_path / "server")
-
-
-@pytest.fixture
-def call(server, monkeypatch):
-    def leave(failed):
-        def method(self, **result):
-            raise Exited({"failed": failed, "changed": False, **result})
-
-        return method
-
-    monkeypatch.setattr(AnsibleModule, "exit_json", leave(False))
-    monkeypatch.setattr(AnsibleModule, "fail_json", lambda self, msg, **rest: leave(True)(self, msg=msg, **rest))
-    monkeypatch.setattr(AnsibleModule, "warn", lambda self, text, **_options: None)
-
-    def run(module, check=False, **params):
-        params.setdefault("config", str(server.settings()))
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(patch_module_args({**params, "_ansible_check_mode": check, "_ansible_diff": True}))
-            caught = stack.enter_context(pytest.raises(Exited))
-            module.main()
-        return caught.value.result
-
-    return run
-
-
-def documented(module, key):
-    """Keys of a list or dictionary that a module returns."""
-    return set(yaml.safe_load(module.RETURN)[key]["contains"])
 
 
 def test_depots_are_told_with_all_that_is_documented(call, server, tmp_path):
@@ -63,7 +19,7 @@ def test_depots_are_told_with_all_that_is_documented(call, server, tmp_path):
     result = call(esxi_depot_info)
     assert (result["changed"], result["failed"]) == (False, False)
     assert result["depots"][0]["hosts"] == ["esx01.example.com"]
-    assert set(result["depots"][0]) - {"schema"} == documented(esxi_depot_info, "depots")
+    assert set(result["depots"][0]) - {"schema"} == documented_keys(esxi_depot_info, "depots")
     assert set(yaml.safe_load(esxi_depot_info.RETURN)) == set(result) - {"changed", "failed"}
     assert call(esxi_depot_info, names=["other"], verify=True)["depots"] == []
 
@@ -72,3 +28,10 @@ def test_a_machine_that_is_no_pxe_server_is_told_so(call, tmp_path):
     result = call(esxi_depot_info, config=str(tmp_path / "none.json"))
     assert result["failed"]
     assert result["msg"].endswith("run the role pxe_server on this machine first.")
+
+
+def test_a_depot_is_documented_in_the_same_words_as_where_it_is_imported():
+    # What is returned cannot be in a fragment.
+    imported = yaml.safe_load(esxi_depot.RETURN)["depot"]["contains"]
+    told = yaml.safe_load(esxi_depot_info.RETURN)["depots"]["contains"]
+    assert {key: told.get(key) for key in imported} == imported

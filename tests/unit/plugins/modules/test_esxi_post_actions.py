@@ -9,12 +9,12 @@ import json
 import typing as t
 
 import pytest
-import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils import _vsphere_session
 from ansible_collections.pxemanager.esxi.plugins.modules import esxi_post_actions as module
+from ansible_collections.pxemanager.esxi.tests.support.documents import documented_options
 
 SOUND = {"name": "esx01.example.com", "bootstrap_password": "Bootstrap-1", "trust_on_first_use": True}
 
@@ -47,7 +47,7 @@ def _needs_pyvmomi() -> None:
 
 
 def test_documentation_and_arguments_are_the_same() -> None:
-    documented = yaml.safe_load(module.DOCUMENTATION)["options"]
+    documented = documented_options(module)
     spec = module.argument_spec()
     assert set(documented) == set(spec)
     assert set(documented["hosts"]["suboptions"]) == set(spec["hosts"]["options"])
