@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / ".lab" / "collections"))
 
 from selenium import webdriver  # noqa: E402
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult  # noqa: E402
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import ActionResult  # noqa: E402
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import write_json  # noqa: E402
 from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import CERTIFICATE, Site  # noqa: E402
 from ansible_collections.pxemanager.esxi.tests.support.browser import browser, picture, prefer, resize  # noqa: E402

@@ -14,7 +14,8 @@ import dataclasses
 import datetime
 import typing as t
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status, parse_timestamp, timestamp
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import parse_timestamp, timestamp
 
 __all__ = ("Decision", "Wanted", "decide", "describe")
 

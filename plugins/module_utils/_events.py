@@ -24,7 +24,7 @@ import threading
 import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import SchemaError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import SchemaError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import StoreError, atomic_write
 from ansible_collections.pxemanager.esxi.plugins.module_utils._watch import Change, HostView
 

@@ -15,7 +15,7 @@ import typing as t
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import DefinitionError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._hosts import valid_name
 from ansible_collections.pxemanager.esxi.plugins.module_utils._pbconnect import Rejected, parse_notification
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import ActionResult
 
 __all__ = ["FirstBoot"]
 

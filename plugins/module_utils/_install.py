@@ -22,7 +22,7 @@ import re
 import secrets
 import typing as t
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import (
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import (
     SCHEMA,
     SchemaError,
     read_list,

@@ -14,7 +14,7 @@ import dataclasses
 import datetime
 import typing as t
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import MODES, STAGES, Stage, parse_timestamp
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import MODES, STAGES, Stage, parse_timestamp
 from ansible_collections.pxemanager.esxi.plugins.module_utils._watch import UNDER_WAY, Change, HostView, Usual
 
 __all__ = ("CONTENT_TYPE", "KICKSTART_OUTCOMES", "NOTIFICATION_OUTCOMES", "VERSION", "Counters", "Gauges", "exposition")

@@ -20,7 +20,7 @@ import urllib.parse
 from ansible_collections.pxemanager.esxi.plugins.module_utils._detail import Detail
 from ansible_collections.pxemanager.esxi.plugins.module_utils._html import Child, Markup, document, el, join
 from ansible_collections.pxemanager.esxi.plugins.module_utils._mask import mask
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import MODES, STAGES, Stage, parse_timestamp
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import MODES, STAGES, Stage, parse_timestamp
 from ansible_collections.pxemanager.esxi.plugins.module_utils._watch import (
     UNDER_WAY,
     HostView,

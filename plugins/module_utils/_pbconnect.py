@@ -39,14 +39,13 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import (
     mac_stem,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import (
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Refused, Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import (
     NOTIFIED_STAGES,
     ActionResult,
     Mode,
     Progress,
-    Refused,
     Stage,
-    Status,
     parse_timestamp,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (

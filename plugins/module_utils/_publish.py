@@ -67,7 +67,8 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._install import In
 from ansible_collections.pxemanager.esxi.plugins.module_utils._kickstart_text import split_kickstart
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import INSTALL, LOCAL, MODES, Layout
 from ansible_collections.pxemanager.esxi.plugins.module_utils._owner import Owner, owner_in
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status, timestamp
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import timestamp
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
     LOCK_TIMEOUT,
     LockTimeout,

@@ -31,7 +31,8 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import (
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._mask import mask
 from ansible_collections.pxemanager.esxi.plugins.module_utils._owner import owner_in
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Stage, Status, parse_timestamp
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import Stage, parse_timestamp
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
     LockTimeout,
     StoreError,

@@ -17,11 +17,11 @@ import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout, LayoutError
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import (
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import (
     STAGES,
     SchemaError,
     Stage,
-    Status,
     parse_timestamp,
     timestamp,
 )

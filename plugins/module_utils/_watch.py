@@ -22,13 +22,13 @@ import typing as t
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import MODES, Layout, LayoutError, check_name
 from ansible_collections.pxemanager.esxi.plugins.module_utils._mask import masked
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import (
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import (
     STAGES,
     Failure,
     Mode,
     SchemaError,
     Stage,
-    Status,
     parse_timestamp,
     read_mapping,
     read_optional_text,

@@ -235,7 +235,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
 from ansible_collections.pxemanager.esxi.plugins.module_utils._published import Published, Survey, survey
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import CONFIG_PATH, load
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import STAGES
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import STAGES
 
 
 def wanted(host: Published, params: t.Mapping[str, t.Any]) -> bool:

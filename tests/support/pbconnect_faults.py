@@ -31,7 +31,8 @@ import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._layout import Layout
 from ansible_collections.pxemanager.esxi.plugins.module_utils._server import ServerConfig
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import STAGES, Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import STAGES
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import read_mode
 from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import Site
 from ansible_collections.pxemanager.esxi.tests.support.pbconnect_service import ADDRESS, NOTIFY, SERVICE

@@ -17,7 +17,7 @@ import hypothesis
 import schemathesis
 import yaml
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import STAGES
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import STAGES
 from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import Site
 from ansible_collections.pxemanager.esxi.tests.support.pbconnect_service import NOTIFY, ROOT, Service, ask
 

@@ -25,7 +25,8 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._pbconnect import 
     Report,
     parse_notification,
 )
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import STAGES, Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import STAGES
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import NOW, PxeServer, definition
 
 NUMBERS = (1, 2)

@@ -20,7 +20,8 @@ import time
 import typing as t
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult, Stage, Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import ActionResult, Stage
 from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import CERTIFICATE, Site
 
 if t.TYPE_CHECKING:

@@ -16,7 +16,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult, Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import ActionResult
 from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import CERTIFICATE, Site
 from ansible_collections.pxemanager.esxi.tests.support.browser import browser, installed, prefer
 from ansible_collections.pxemanager.esxi.tests.support.watched_hosts import Served, fill, name_of, serving

@@ -36,7 +36,8 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._scripts import (
     post_script,
     pre_script,
 )
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import STAGES, Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import STAGES
 from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import CERTIFICATE, KICKSTART, Site
 from ansible_collections.pxemanager.esxi.tests.support.pbconnect_service import (
     ADDRESS,

@@ -9,7 +9,7 @@ import datetime
 import re
 from pathlib import Path
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils import _install, _status
+from ansible_collections.pxemanager.esxi.plugins.module_utils import _install, _status, _status_file
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
@@ -19,7 +19,7 @@ def test_every_key_of_a_status_file_is_documented_and_no_other():
     documented = [key for row in re.findall(r"^\| (`.*?) \|", section, re.M) for key in re.findall(r"`(\w+)`", row)]
     now = datetime.datetime.now(datetime.timezone.utc)
     assert sorted(documented) == sorted(_status.Status.new("esx01", None, now).to_json())
-    assert f"`schema` is {_status.SCHEMA}." in section
+    assert f"`schema` is {_status_file.SCHEMA}." in section
 
 
 def test_the_lengths_of_secrets_are_those_of_the_code():

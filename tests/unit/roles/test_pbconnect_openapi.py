@@ -18,7 +18,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._pbconnect import 
     Rejected,
     parse_notification,
 )
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import NOTIFIED_STAGES
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import NOTIFIED_STAGES
 from ansible_collections.pxemanager.esxi.tests.support.armed_hosts import Site
 
 ROOT = Path(__file__).resolve().parents[3]

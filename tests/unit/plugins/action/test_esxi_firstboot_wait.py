@@ -17,7 +17,8 @@ from ansible.plugins.connection import ConnectionBase
 
 from ansible_collections.pxemanager.esxi.plugins.action import esxi_firstboot_wait
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult, Status, timestamp
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import ActionResult, timestamp
 
 NOW = datetime.datetime(2026, 11, 22, 20, 0, 0, tzinfo=datetime.timezone.utc)
 MAC = "00:50:56:aa:bb:01"

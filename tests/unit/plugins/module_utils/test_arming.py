@@ -12,7 +12,8 @@ import pytest
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._arming import Wanted, decide, describe
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult, Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import ActionResult
 
 NOW = datetime.datetime(2026, 11, 22, 20, 0, 0, tzinfo=datetime.timezone.utc)
 MAC = "00:50:56:aa:bb:01"

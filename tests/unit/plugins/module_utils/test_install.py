@@ -11,7 +11,7 @@ import json
 import pytest
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import MAX_TOKENS, Install, token_host
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import SchemaError
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import SchemaError
 
 NOW = datetime.datetime(2026, 11, 22, 20, 0, 0, tzinfo=datetime.timezone.utc)
 MAC = "00:50:56:aa:bb:01"

@@ -20,7 +20,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._metrics import (
     Gauges,
     exposition,
 )
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import STAGES
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import STAGES
 from ansible_collections.pxemanager.esxi.plugins.module_utils._watch import HostView, Usual, changes_between
 from ansible_collections.pxemanager.esxi.tests.support.watched_hosts import mac_of, status_in
 

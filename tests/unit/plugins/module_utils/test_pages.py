@@ -23,7 +23,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._pages import (
     message_page,
     overview,
 )
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import STAGES, ActionResult, Failure
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import STAGES, ActionResult, Failure
 from ansible_collections.pxemanager.esxi.plugins.module_utils._watch import HostView, Page, Query, Usual
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import PxeServer, definition, later
 from ansible_collections.pxemanager.esxi.tests.support.watched_hosts import mac_of, status_in

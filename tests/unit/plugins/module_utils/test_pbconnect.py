@@ -29,7 +29,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._pbconnect import 
     Report,
     parse_notification,
 )
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import ActionResult
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (
     LockTimeout,
     StoreError,

@@ -11,7 +11,8 @@ import json
 import pytest
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._pbconnect import Rejected, parse_notification
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult, Progress, Refused, Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Refused, Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import ActionResult, Progress
 from ansible_collections.pxemanager.esxi.plugins.module_utils._wait import Request, Wait
 
 NOW = datetime.datetime(2026, 11, 22, 20, 0, tzinfo=datetime.timezone.utc)

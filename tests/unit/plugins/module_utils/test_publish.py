@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils import _batch, _publish, _store
 from ansible_collections.pxemanager.esxi.plugins.module_utils._errors import EsxiPxeError
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import ActionResult
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import StoreError, flip, host_lock, tree_lock
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import WAYS, PxeServer, definition, later
 

@@ -1,11 +1,10 @@
 # Copyright (c) 2026 The pxemanager.esxi authors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Status: what it writes, what it reads, and the transitions it refuses."""
+"""Status: the transitions that it makes and those that it refuses."""
 
 from __future__ import annotations
 
-import copy
 import datetime
 import json
 import typing as t
@@ -15,69 +14,30 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import (
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Refused, Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import (
     NOTIFIED_STAGES,
     STAGES,
     ActionResult,
     Failure,
     KickstartFetch,
-    Refused,
-    SchemaError,
-    Status,
-    parse_timestamp,
     timestamp,
 )
-
-NOW = datetime.datetime(2026, 11, 22, 20, 0, 0, tzinfo=datetime.timezone.utc)
-MAC = "00:50:56:aa:bb:01"
-ADDRESS = "192.168.77.21"
-OK = ActionResult("ssh", 0, 1.5)
-BROKEN = ActionResult("ntp", 2, 0.1)
-SHRUGGED = ActionResult("motd", 1, 0.1, ignored=True)
-
-
-def later(seconds: float) -> datetime.datetime:
-    return NOW + datetime.timedelta(seconds=seconds)
-
-
-def new_install(now: datetime.datetime = NOW, request: str | None = None, ttl: float = 3600) -> Install:
-    return Install.new("esx01.example.com", [MAC], [ADDRESS], request, now, ttl)
-
-
-def defined() -> Status:
-    return Status.new("esx01.example.com", "esxi-8.0.3", NOW)
-
-
-def armed(request: str | None = None) -> Status:
-    return defined().armed(new_install(request=request), NOW)
-
-
-def ready() -> Status:
-    status = armed().notified("installing", later(10), mac=MAC).notified("installed", later(20))
-    return status.notified("ready", later(30), actions=[OK], certificate="PEM")
-
+from ansible_collections.pxemanager.esxi.tests.support.statuses import (
+    ADDRESS,
+    BROKEN,
+    MAC,
+    NOW,
+    OK,
+    SHRUGGED,
+    armed,
+    defined,
+    later,
+    new_install,
+    ready,
+)
 
 # -- times
-
-
-def test_a_time_is_written_in_utc_without_microseconds() -> None:
-    zone = datetime.timezone(datetime.timedelta(hours=2))
-    assert timestamp(datetime.datetime(2026, 11, 22, 22, 0, 0, 999999, tzinfo=zone)) == "2026-11-22T20:00:00Z"
-    assert parse_timestamp("2026-11-22T20:00:00Z") == NOW
-
-
-def test_a_time_without_a_zone_is_refused() -> None:
-    with pytest.raises(ValueError, match="time zone"):
-        timestamp(datetime.datetime(2026, 11, 22))
-
-
-@pytest.mark.parametrize(
-    "text", ["", "2026-11-22 20:00:00", "2026-11-22T20:00:00.5Z", "2026-11-22T20:00:00+00:00", "2026-13-01T00:00:00Z"]
-)
-def test_only_our_own_way_of_writing_a_time_is_read(text: str) -> None:
-    with pytest.raises(ValueError):
-        parse_timestamp(text)
 
 
 def test_a_clock_that_goes_back_does_not_reorder_the_stages() -> None:
@@ -307,75 +267,6 @@ def test_what_was_before_is_remembered_over_two_armings_and_forgotten_when_the_i
     twice = ready().armed(new_install(later(60)), later(60)).armed(new_install(later(70)), later(70))
     assert twice.disarmed(later(80)).stage == "ready"
     assert twice.notified("installing", later(80)).previous is None
-
-
-# -- documents
-
-
-@pytest.mark.parametrize(
-    "status",
-    [
-        defined(),
-        armed(),
-        armed().fetched(MAC, ADDRESS, later(1)),
-        ready(),
-        armed().notified("ready", later(1), actions=[BROKEN], certificate="PEM"),
-        armed().notified("failed", later(1)),
-        armed().expired(later(4000)),
-        ready().armed(new_install(later(60)), later(60)),
-    ],
-    ids=lambda status: status.stage,
-)
-def test_a_status_survives_its_file(status: Status) -> None:
-    document = json.loads(json.dumps(status.to_json()))
-    assert Status.from_json(document) == status
-    assert document["schema"] == 1
-
-
-def test_keys_of_a_later_version_are_left_out() -> None:
-    document = {**ready().to_json(), "colour": "green"}
-    assert "colour" not in Status.from_json(document).to_json()
-
-
-def _broken(change: t.Callable[[dict[str, t.Any]], object]) -> dict[str, t.Any]:
-    document = copy.deepcopy(
-        ready().armed(new_install(later(60)), later(60)).fetched(MAC, ADDRESS, later(61)).to_json()
-    )
-    change(document)
-    return document
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        None,
-        [],
-        {},
-        _broken(lambda d: d.update(schema=2)),
-        _broken(lambda d: d.update(schema=True)),
-        _broken(lambda d: d.update(schema="1")),
-        _broken(lambda d: d.update(host=None)),
-        _broken(lambda d: d.update(mode="Install")),
-        _broken(lambda d: d.update(stage="done")),
-        _broken(lambda d: d.update(stages=[])),
-        _broken(lambda d: d["stages"].update(done="2026-11-22T20:00:00Z")),
-        _broken(lambda d: d["stages"].update(armed="yesterday")),
-        _broken(lambda d: d.update(updated="now")),
-        _broken(lambda d: d.update(expires=5)),
-        _broken(lambda d: d.update(kickstart={"mac": MAC})),
-        _broken(lambda d: d.update(actions={})),
-        _broken(lambda d: d.update(actions=[{"name": "a", "rc": "0", "seconds": 1}])),
-        _broken(lambda d: d.update(actions=[{"name": "a", "rc": True, "seconds": 1}])),
-        _broken(lambda d: d.update(actions=[{"name": "a", "rc": 0, "seconds": "1"}])),
-        _broken(lambda d: d.update(actions=[{"name": "a", "rc": 0, "seconds": 1, "ignored": "no"}])),
-        _broken(lambda d: d.update(failure={"kind": "bad luck", "reason": ""})),
-        _broken(lambda d: d.pop("message")),
-        _broken(lambda d: d["previous"].update(stage="x")),
-    ],
-)
-def test_a_document_that_is_not_ours_is_refused(document: object) -> None:
-    with pytest.raises(SchemaError):
-        Status.from_json(document)
 
 
 # -- any order of events

@@ -14,7 +14,8 @@ import typing as t
 import pytest
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import ActionResult, Status, timestamp
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import ActionResult, timestamp
 from ansible_collections.pxemanager.esxi.plugins.module_utils._wait import (
     HOLD_LIMIT,
     Goal,

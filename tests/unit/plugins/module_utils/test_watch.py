@@ -12,7 +12,8 @@ import pytest
 
 from ansible_collections.pxemanager.esxi.plugins.module_utils import _watch
 from ansible_collections.pxemanager.esxi.plugins.module_utils._install import Install
-from ansible_collections.pxemanager.esxi.plugins.module_utils._status import STAGES, Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status import Status
+from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file import STAGES
 from ansible_collections.pxemanager.esxi.plugins.module_utils._watch import (
     HostView,
     Query,
