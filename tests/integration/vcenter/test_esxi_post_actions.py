@@ -290,7 +290,7 @@ class Controller:
             "esxi_host_trust_on_first_use": True,
             "esxi_host_post_actions": [{"ntp": {"servers": ["192.168.77.1"]}}],
             "esxi_host_timeout": 5,
-            "esxi_host__published": {"action": "left"},
+            "esxi_host__publications": {"hosts": {name: {"action": "left"} for name in hosts}},
             **settings,
         }
         attempts = str(self._folder / "attempts.json")

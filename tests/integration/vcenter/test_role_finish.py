@@ -47,10 +47,10 @@ class Controller:
     def play(self, *names: str, own: t.Optional[dict[str, t.Any]] = None, **place: t.Any) -> dict[str, dict[str, int]]:
         """Run the phase; what Ansible counted for each host. ``own`` are further variables of some."""
         hosts = {}
+        arrivals = {}
         for name in names:
-            status = self.server.status(name).to_json()
+            arrivals[name] = {"stage": "ready", "status": self.server.status(name).to_json()}
             hosts[name] = {
-                "esxi_host__installed": {"stage": "ready", "status": status},
                 "esxi_host_api_address": self.here.addresses[name],
                 **(own or {}).get(name, {}),
             }
@@ -59,6 +59,7 @@ class Controller:
             "ansible_connection": "local",
             "ansible_become": False,
             "ansible_python_interpreter": sys.executable,
+            "esxi_host__arrivals": {"hosts": arrivals},
             "esxi_host_pxe_server": "pxe01",
             "esxi_host_macs": ["00:50:56:00:00:01"],
             "esxi_host_bootstrap_password": BOOTSTRAP,
