@@ -418,9 +418,10 @@ def main() -> None:
     parser.add_argument("--config", default=CONFIG_PATH, help="settings of the PXE server (default: %(default)s)")
     arguments = parser.parse_args()
     logging.getLogger().handlers = [_LibraryLog(logging.WARNING)]
-    _use_fast_loop()
     try:
-        asyncio.run(serve(load(arguments.config)))
+        config = load(arguments.config)
+        _use_fast_loop()
+        asyncio.run(serve(config))
     except (ConfigError, EsxiPxeError, OSError) as exc:
         _log("failed", "error", reason=exc)
         sys.exit(1)
