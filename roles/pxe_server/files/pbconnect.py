@@ -358,7 +358,7 @@ def _tell_systemd(message: str) -> None:
         _log("systemd", "warning", reason=exc)
 
 
-async def serve(config: ServerConfig) -> None:
+async def serve(config: ServerConfig, loop: str = "asyncio") -> None:
     """Serve until SIGTERM or SIGINT.
 
     :raises StoreError: the configured group does not exist.
@@ -386,6 +386,7 @@ async def serve(config: ServerConfig) -> None:
         await site.start()
         beside = [asyncio.ensure_future(work) for work in (service.sweep_for_ever(), watch.run())]
         _log("listening", address=config.listen.host, port=runner.addresses[0][1])
+        _log("loop", name=loop)
         _tell_systemd("READY=1")
         await stop.wait()
         _tell_systemd("STOPPING=1")
@@ -399,7 +400,7 @@ async def serve(config: ServerConfig) -> None:
         watch.close()
 
 
-def _use_fast_loop() -> None:
+def _use_fast_loop() -> str:
     """Have asyncio run on uvloop where the distribution has it: it takes less time for each connection."""
     name = "asyncio"
     try:
@@ -410,7 +411,7 @@ def _use_fast_loop() -> None:
     else:
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         name = "uvloop"
-    _log("loop", name=name)
+    return name
 
 
 def main() -> None:
@@ -420,8 +421,7 @@ def main() -> None:
     logging.getLogger().handlers = [_LibraryLog(logging.WARNING)]
     try:
         config = load(arguments.config)
-        _use_fast_loop()
-        asyncio.run(serve(config))
+        asyncio.run(serve(config, _use_fast_loop()))
     except (ConfigError, EsxiPxeError, OSError) as exc:
         _log("failed", "error", reason=exc)
         sys.exit(1)
