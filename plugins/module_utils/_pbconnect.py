@@ -370,6 +370,9 @@ class Pbconnect:
 
         :raises Rejected: V(forbidden).
         """
+        if client in install.addresses:
+            # Nearly always, and said in the same form: reading an address would take longer than all else here.
+            return
         try:
             address = ipaddress.ip_address(client)
         except ValueError:

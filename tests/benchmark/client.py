@@ -24,6 +24,8 @@ class Measured:
     answered: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     failed: int = 0
+    # Seconds of the client's own CPU: server and client share the machine.
+    cpu: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -39,6 +41,7 @@ class Measured:
         self.answered += other.answered
         self.rates += other.rates
         self.failed += other.failed
+        self.cpu += other.cpu
 
 
 def drive(port: int, requests: t.Sequence[bytes], at_once: int | None = None, rate: float | None = None) -> Measured:
@@ -51,7 +54,7 @@ def drive(port: int, requests: t.Sequence[bytes], at_once: int | None = None, ra
     selector = selectors.DefaultSelector()
     due: dict[socket.socket, float] = {}
     got: dict[socket.socket, bytearray] = {}
-    begun = time.monotonic()
+    begun, cpu = time.monotonic(), time.process_time()
     sent = 0
 
     def open_one(at: float) -> None:
@@ -103,4 +106,5 @@ def drive(port: int, requests: t.Sequence[bytes], at_once: int | None = None, ra
     measured.failed += len(requests) - sent + len(due)
     for connection in due:
         connection.close()
+    measured.cpu = time.process_time() - cpu
     return measured

@@ -241,22 +241,29 @@ class Row:
     def failed(self) -> int:
         return sum(measured.failed for measured in (self.burst, self.fast, *self.fixed))
 
+    @property
+    def client_cpu(self) -> float:
+        """Milliseconds of the client's CPU for each request."""
+        parts = (self.burst, self.fast, *self.fixed)
+        count = sum(len(part.answered) + part.failed for part in parts)
+        return 1000 * sum(part.cpu for part in parts) / count
+
     def show(self) -> str:
         return (
             f"{self.name:<44}{self.burst.rate:>8,.0f}{self.burst.percentile(99):>8,.0f}"
             f"{self.fast.rate:>9,.0f}{self.fast.percentile(50):>7,.1f}{self.fast.percentile(99):>7,.1f}"
             + "".join(f"{one.percentile(50):>8,.1f}{one.percentile(99):>8,.1f}" for one in self.fixed)
-            + f"{self.cpu:>8.2f}{self.memory:>8,.0f}"
+            + f"{self.cpu:>8.2f}{self.client_cpu:>8.2f}{self.memory:>8,.0f}"
         )
 
 
 HEAD = (
     f"{'':<44}{'burst':>16}{f'stream, {AT_ONCE} at once':>23}"
     + "".join(f"{f'{rate:,} a second':>16}" for rate in RATES)
-    + f"{'CPU':>8}{'memory':>8}\n"
+    + f"{'CPU':>8}{'client':>8}{'memory':>8}\n"
     + f"{'':<44}{'/s':>8}{'p99 ms':>8}{'/s':>9}{'p50':>7}{'p99':>7}"
     + f"{'p50':>8}{'p99':>8}" * len(RATES)
-    + f"{'ms each':>8}{'MiB':>8}"
+    + f"{'ms each':>8}{'ms each':>8}{'MiB':>8}"
 )
 
 
@@ -333,7 +340,8 @@ def measure(run: bench.Run) -> None:
             ratio=own.fast.rate / hook.fast.rate,
             peer=f"the rate of {hook.name}",
             budget=bench.Budget("rate", at_least=1000) if not run.quick else None,
-            note=f"{own.fast.rate / rates[16]:.2f} of what the disk does",
+            note=f"{own.fast.rate / rates[16]:.2f} of what the disk does; CPU of each {own.cpu:.2f} ms, "
+            f"the client's {own.client_cpu:.2f} ms",
         )
     )
     for row, budget in ((own, True), (hook, False), (unsafe, False)):

@@ -16,6 +16,7 @@ import concurrent.futures
 import datetime
 import functools
 import ipaddress
+import itertools
 import json
 import os
 import pathlib
@@ -61,6 +62,9 @@ _SHARE = 20
 _LONGEST = 2.0
 # What comes together is looked at together.
 _GATHER = 0.05
+# So many hosts at most while more of them call, so that a storm of notifications has the processor for itself. When it
+# is over, one look at the folder finds all others.
+_AT_ONCE = 100
 # Seconds: proxies close what is silent for a minute.
 _KEEPALIVE = 20.0
 _MAX_STREAMS = 200
@@ -112,7 +116,8 @@ class Watch:
         self._look_seconds = self._look_cpu = 0.0
         self._looked_at = 0.0
         self._started = time.time()
-        self._touched: set[str] = set()
+        # In the order in which they called.
+        self._touched: dict[str, None] = {}
         self._poke = asyncio.Event()
         self._news = asyncio.Event()
         self._stopping = False
@@ -144,7 +149,7 @@ class Watch:
         response = await handler(request)
         host = request.get("host")
         if host is not None:
-            self._touched.add(host)
+            self._touched[host] = None
             self._poke.set()
         if request.path.startswith("/pbconnect/"):
             outcome = "duplicate" if request.get("duplicate") else _NOTIFICATIONS.get(response.status, "malformed")
@@ -158,7 +163,7 @@ class Watch:
         """Armings have just been ended."""
         self._counters.expired += len(hosts)
         if hosts:
-            self._touched.update(hosts)
+            self._touched.update(dict.fromkeys(hosts))
             self._poke.set()
 
     def stop(self) -> None:
@@ -180,7 +185,9 @@ class Watch:
         """Look for changes until :meth:`stop`: nothing that happens here may end it or the service."""
         loop = asyncio.get_running_loop()
         while not self._stopping:
-            touched, self._touched = self._touched, set()
+            touched = list(itertools.islice(self._touched, _AT_ONCE))
+            for name in touched:
+                del self._touched[name]
             self._poke.clear()
             before = self._events.number if self._events is not None else -1
             try:
