@@ -5,8 +5,7 @@
 
 Only HTTP is here; what is decided and written is module_utils/_pbconnect.py. Runs as C(python3 pbconnect.py --config
 /etc/esxi-pxe/server.json) with the collection's namespace on PYTHONPATH, behind nginx, which it believes about the
-client's address if it connects from loopback. Works with aiohttp 3.7 and newer, Python 3.9 and newer, on
-uvloop if it is there.
+client's address if it connects from loopback. Works with aiohttp 3.7 and newer, Python 3.9 and newer.
 
 Every line on standard output is one event: words C(key=value), values quoted as in JSON where needed. A token or a key
 is in none of them, so neither are request paths.
@@ -358,7 +357,7 @@ def _tell_systemd(message: str) -> None:
         _log("systemd", "warning", reason=exc)
 
 
-async def serve(config: ServerConfig, loop: str = "asyncio") -> None:
+async def serve(config: ServerConfig) -> None:
     """Serve until SIGTERM or SIGINT.
 
     :raises StoreError: the configured group does not exist.
@@ -386,7 +385,6 @@ async def serve(config: ServerConfig, loop: str = "asyncio") -> None:
         await site.start()
         beside = [asyncio.ensure_future(work) for work in (service.sweep_for_ever(), watch.run())]
         _log("listening", address=config.listen.host, port=runner.addresses[0][1])
-        _log("loop", name=loop)
         _tell_systemd("READY=1")
         await stop.wait()
         _tell_systemd("STOPPING=1")
@@ -400,28 +398,13 @@ async def serve(config: ServerConfig, loop: str = "asyncio") -> None:
         watch.close()
 
 
-def _use_fast_loop() -> str:
-    """Have asyncio run on uvloop where the distribution has it: it takes less time for each connection."""
-    name = "asyncio"
-    try:
-        import uvloop
-    except ImportError:
-        # Nothing is missing without it.
-        pass
-    else:
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-        name = "uvloop"
-    return name
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Hands out kickstarts to ESXi hosts and takes their notifications.")
     parser.add_argument("--config", default=CONFIG_PATH, help="settings of the PXE server (default: %(default)s)")
     arguments = parser.parse_args()
     logging.getLogger().handlers = [_LibraryLog(logging.WARNING)]
     try:
-        config = load(arguments.config)
-        asyncio.run(serve(config, _use_fast_loop()))
+        asyncio.run(serve(load(arguments.config)))
     except (ConfigError, EsxiPxeError, OSError) as exc:
         _log("failed", "error", reason=exc)
         sys.exit(1)

@@ -101,33 +101,6 @@ def service(site: Site, key: str, python: str) -> t.Iterator[Service]:
         assert re.fullmatch(r"level=\w+ event=\w+( \w+=(\"([^\"\\]|\\.)*\"|[A-Za-z0-9_.:/+-]+))*", line), line
 
 
-UVLOOPS = {
-    "asyncio": "raise ImportError('not here')\n",
-    "uvloop": "import asyncio\nclass EventLoopPolicy(asyncio.DefaultEventLoopPolicy):\n    pass\n",
-}
-
-
-@pytest.mark.parametrize("name", UVLOOPS)
-def test_the_loop_is_uvloop_where_it_is_there(site: Site, key: str, tmp_path: pathlib.Path, name: str) -> None:
-    (tmp_path / "uvloop.py").write_text(UVLOOPS[name])
-    service = Service(site, PYTHONPATH=f"{tmp_path}:{library()}")
-    try:
-        service.wait_for(f"^level=info event=loop name={name}$")
-        assert tell(service.port, fetch(service, key), "installing").status == 200
-    finally:
-        assert service.stop() == 0
-
-
-def test_uvloop_itself(site: Site, key: str) -> None:
-    pytest.importorskip("uvloop")
-    service = Service(site)
-    try:
-        service.wait_for("^level=info event=loop name=uvloop$")
-        assert tell(service.port, fetch(service, key), "installing").status == 200
-    finally:
-        assert service.stop() == 0
-
-
 def fetch(service: Service, key: str) -> str:
     answer = ask(service.port, "GET", f"/ks/{key}/{FILE}")
     assert answer.status == 200
