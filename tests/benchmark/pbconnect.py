@@ -57,7 +57,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._store import (  #
 )
 from ansible_collections.pxemanager.esxi.tests.support.pxe_server import image_record  # noqa: E402
 
-LIMIT, QUICK_LIMIT = 180, 45
+LIMIT, QUICK_LIMIT = 400, 60
 HOSTS, QUICK_HOSTS = 10_000, 300
 SERVICE = ROOT / "roles" / "pxe_server" / "files" / "pbconnect.py"
 # Requests a second of the two streams with a fixed rate.

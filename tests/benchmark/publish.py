@@ -201,7 +201,7 @@ def cobbler(run: Run, count: int) -> dict[str, float]:
     except Skip as why:
         packages = "apache2-dev libldap-dev libsasl2-dev python3-dev rsync"
         raise Skip(f"{why} Its build needs the packages {packages}.") from None
-    scratch = run.folder / "cobbler"
+    scratch = run.folder / f"cobbler{count}"
     scratch.mkdir()
     command = ["unshare", "--mount", "--propagation", "private", str(python)]
     script = ROOT / "tests" / "benchmark" / "cobbler_sync.py"
