@@ -696,6 +696,31 @@ def test_anything_else_is_refused_in_clear_words_or_is_good(definition, data):
         assert len(sentences) == 1, "one mistake, one sentence"
 
 
+@pytest.mark.parametrize(
+    ("section", "broken"),
+    [
+        ("kickstart", {"clearpart": "all"}),
+        ("kickstart", {"clearpart": {"all_drives": "some"}}),
+        ("kickstart", {"partitions": ["data"]}),
+        ("kickstart", {"partitions": [{"name": "data", "disk": 7.5}]}),
+        ("disk", {"booted": "perhaps"}),
+        ("disk", {"devise": "naa.1"}),
+        ("post_actions", [{"vib": {"urll": "http://192.168.77.1/a.vib"}}]),
+    ],
+)
+def test_one_mistake_where_options_exclude_each_other_is_one_sentence(section, broken):
+    definition = {
+        "name": "esx1.example.com",
+        "macs": ["00:50:56:aa:01:01"],
+        "network": {"address": "192.168.77.21/24"},
+        "image": "esxi-8.0.3",
+        "disk": {"first": ["local"]},
+    }
+    _host, texts, sentences = render({**definition, section: broken})
+    assert not texts
+    assert len(sentences) == 1
+
+
 TARGETS = ({"first": []}, {"device": "naa.1"}, {"booted": True})
 INSTALLER = (
     *(("disk", *knob) for target in TARGETS for knob in target.items()),
