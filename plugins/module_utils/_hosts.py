@@ -350,7 +350,6 @@ def _nic(value: object) -> str:
 def _network(fields: Fields, macs: tuple[str, ...]) -> t.Optional[Network]:
     if not fields.readable:
         return None
-    before = len(fields.errors)
     bootproto = fields.get("bootproto", choice("static", "dhcp"), "static")
     address, prefix = fields.get("address", _address_and_prefix, (None, None))
     mask_prefix = fields.get("netmask", netmask_prefix, None)
@@ -371,7 +370,7 @@ def _network(fields: Fields, macs: tuple[str, ...]) -> t.Optional[Network]:
         nodns=fields.get("nodns", boolean, False),
     )
     fields.finish()
-    if len(fields.errors) > before:
+    if not fields.good():
         # What is compared below may be a default in place of a mistake: no second sentence about the same mistake.
         return None
     if prefix is not None and mask_prefix is not None and prefix != mask_prefix:
@@ -384,7 +383,7 @@ def _network(fields: Fields, macs: tuple[str, ...]) -> t.Optional[Network]:
         _check_dhcp(fields, network)
     else:
         _check_static(fields, network, address, gateway)
-    if len(fields.errors) > before:
+    if not fields.good():
         return None
     if network.prefix is not None:
         mask = ipaddress.IPv4Address((0xFFFFFFFF << (32 - network.prefix)) & 0xFFFFFFFF)

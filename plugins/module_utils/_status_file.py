@@ -36,6 +36,8 @@ __all__ = (
     "timestamp",
 )
 
+_Word = t.TypeVar("_Word", bound=str)
+
 Mode = t.Literal["install", "local"]
 Stage = t.Literal["defined", "armed", "installing", "installed", "ready", "failed"]
 FailureKind = t.Literal["install", "post_action", "expired"]
@@ -132,26 +134,17 @@ def read_list(document: t.Mapping[str, object], key: str) -> list[object]:
     return value
 
 
-def _mode(value: object) -> Mode:
-    for mode in MODES:
-        if value == mode:
-            return mode
-    raise SchemaError(f"'mode' is {value!r}, not one of {', '.join(MODES)}")
-
-
 def _command(document: t.Mapping[str, object]) -> str | None:
     # A status that an earlier version of the collection wrote has none.
     command = read_optional_text(document, "command")
-    if command is not None and command not in COMMANDS:
-        raise SchemaError(f"'command' is {command!r}, not one of {', '.join(COMMANDS)}")
-    return command
+    return None if command is None else _one_of(command, "command", COMMANDS)
 
 
-def _stage(value: object) -> Stage:
-    for stage in STAGES:
-        if value == stage:
-            return stage
-    raise SchemaError(f"'stage' is {value!r}, not one of {', '.join(STAGES)}")
+def _one_of(value: object, key: str, words: t.Sequence[_Word]) -> _Word:
+    for word in words:
+        if value == word:
+            return word
+    raise SchemaError(f"{key!r} is {value!r}, not one of {', '.join(words)}")
 
 
 # -- parts of a status --------------------------------------------------------------------------------------------
@@ -251,7 +244,7 @@ class Failure:
 
 def _stages_from_json(value: object) -> dict[Stage, str]:
     document = read_mapping(value, "stages")
-    return {_stage(stage): read_time(document, stage) for stage in document}
+    return {_one_of(stage, "stage", STAGES): read_time(document, stage) for stage in document}
 
 
 def _actions_from_json(document: t.Mapping[str, object]) -> tuple[ActionResult, ...]:
@@ -287,7 +280,7 @@ class Previous:
         """:raises SchemaError: if the document is not one that :meth:`to_json` wrote."""
         document = read_mapping(value, "previous")
         return cls(
-            stage=_stage(document.get("stage")),
+            stage=_one_of(document.get("stage"), "stage", STAGES),
             install=read_optional_text(document, "install"),
             image=read_optional_text(document, "image"),
             request=read_optional_text(document, "request"),
@@ -363,8 +356,8 @@ class StatusFile:
         progress = document.get("progress")
         return cls(
             host=read_text(document, "host"),
-            mode=_mode(document.get("mode")),
-            stage=_stage(document.get("stage")),
+            mode=_one_of(document.get("mode"), "mode", MODES),
+            stage=_one_of(document.get("stage"), "stage", STAGES),
             stages=_stages_from_json(document.get("stages")),
             updated=read_time(document, "updated"),
             install=read_optional_text(document, "install"),

@@ -467,17 +467,27 @@ def test_every_firmware_with_every_kind_of_image(newest, tmp_path):
     run_site(Site(tmp_path, {"media": medium, "http_port": 80, "bios_localboot": 0}), hosts)
 
 
+HOST = {
+    "name": "esx1.example.com",
+    "macs": ["00:50:56:aa:01:01"],
+    "network": {"address": "192.168.77.21/24"},
+    "image": "esxi",
+    "disk": {"first": ["local"]},
+}
+
+
+def with_one_image(root, boot_cfg):
+    """A PXE server with the image esxi, whose medium has that boot.cfg."""
+    medium = {"name": "esxi", "text": boot_cfg, "version": "8.0.3", "bios": "mboot.c32", "uefi": True}
+    return Site(root, {"media": [medium], "http_port": 80, "bios_localboot": 0})
+
+
 @pytest.mark.parametrize("length", [4094, 4095, 4096, 4097])
 def test_the_command_line_to_the_last_byte(length, tmp_path):
     text = "kernel=/b.b00\nkernelopt=runweasel KS=cdrom:/KS.CFG netdevice=x\nmodules=/a.v00\nbuild=8.0.3-0.0.1\n"
-    medium = {"name": "esxi", "text": text, "version": "8.0.3", "bios": "mboot.c32", "uefi": True}
-    place = Site(tmp_path, {"media": [medium], "http_port": 80, "bios_localboot": 0})
+    place = with_one_image(tmp_path, text)
     host = {
-        "name": "esx1.example.com",
-        "macs": ["00:50:56:aa:01:01"],
-        "network": {"address": "192.168.77.21/24"},
-        "image": "esxi",
-        "disk": {"first": ["local"]},
+        **HOST,
         "boot": {"vlan": 7, "options": {f"o{number}": "x" * 500 for number in range(7)}},
     }
     room = length - len(longest_command_line(place, host)) - len(" rest=")
@@ -490,17 +500,9 @@ def test_the_command_line_to_the_last_byte(length, tmp_path):
 @pytest.mark.parametrize("words", ["tftp://evil/x", "/etc/passwd", "a=1 b=http://x/y", "#", "skip=1"])
 def test_words_for_a_module_are_no_file_and_can_be_armed(words, tmp_path):
     text = f"kernel=/b.b00\nkernelopt=runweasel\nmodules=/a.v00 {words} --- /c.v00\nbuild=8.0.3-0.0.1\n"
-    medium = {"name": "esxi", "text": text, "version": "8.0.3", "bios": "mboot.c32", "uefi": True}
-    place = Site(tmp_path, {"media": [medium], "http_port": 80, "bios_localboot": 0})
-    host = {
-        "name": "esx1.example.com",
-        "macs": ["00:50:56:aa:01:01"],
-        "network": {"address": "192.168.77.21/24"},
-        "image": "esxi",
-        "disk": {"first": ["local"]},
-    }
-    run_site(place, [host])
-    assert not why_not(place, host)
+    place = with_one_image(tmp_path, text)
+    run_site(place, [HOST])
+    assert not why_not(place, HOST)
 
 
 def longest_command_line(place, host):
@@ -656,14 +658,9 @@ def test_a_description_that_somebody_touched_smuggles_nothing_in(place, value, f
 @pytest.mark.parametrize("value", [value for value in HOSTILE if isinstance(value, str) and value], ids=ascii)
 def test_no_hostile_text_becomes_a_kernel_option(value, tmp_path):
     text = "kernel=/b.b00\nkernelopt=runweasel\nmodules=/a.v00\nbuild=8.0.3-0.0.1\n"
-    medium = {"name": "esxi", "text": text, "version": "8.0.3", "bios": "mboot.c32", "uefi": True}
-    place = Site(tmp_path, {"media": [medium], "http_port": 80, "bios_localboot": 0})
+    place = with_one_image(tmp_path, text)
     host = {
-        "name": "esx1.example.com",
-        "macs": ["00:50:56:aa:01:01"],
-        "network": {"address": "192.168.77.21/24"},
-        "image": "esxi",
-        "disk": {"first": ["local"]},
+        **HOST,
         "boot": {"options": {"word": value}},
     }
     place.server.write_kickstarts(host)
