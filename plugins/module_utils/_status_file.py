@@ -137,10 +137,11 @@ def read_list(document: t.Mapping[str, object], key: str) -> list[object]:
 def _command(document: t.Mapping[str, object]) -> str | None:
     # A status that an earlier version of the collection wrote has none.
     command = read_optional_text(document, "command")
-    return None if command is None else _one_of(command, "command", COMMANDS)
+    return None if command is None else read_word(command, "command", COMMANDS)
 
 
-def _one_of(value: object, key: str, words: t.Sequence[_Word]) -> _Word:
+def read_word(value: object, key: str, words: t.Sequence[_Word]) -> _Word:
+    """:raises SchemaError: if the value is none of the words."""
     for word in words:
         if value == word:
             return word
@@ -244,7 +245,7 @@ class Failure:
 
 def _stages_from_json(value: object) -> dict[Stage, str]:
     document = read_mapping(value, "stages")
-    return {_one_of(stage, "stage", STAGES): read_time(document, stage) for stage in document}
+    return {read_word(stage, "stage", STAGES): read_time(document, stage) for stage in document}
 
 
 def _actions_from_json(document: t.Mapping[str, object]) -> tuple[ActionResult, ...]:
@@ -280,7 +281,7 @@ class Previous:
         """:raises SchemaError: if the document is not one that :meth:`to_json` wrote."""
         document = read_mapping(value, "previous")
         return cls(
-            stage=_one_of(document.get("stage"), "stage", STAGES),
+            stage=read_word(document.get("stage"), "stage", STAGES),
             install=read_optional_text(document, "install"),
             image=read_optional_text(document, "image"),
             request=read_optional_text(document, "request"),
@@ -356,8 +357,8 @@ class StatusFile:
         progress = document.get("progress")
         return cls(
             host=read_text(document, "host"),
-            mode=_one_of(document.get("mode"), "mode", MODES),
-            stage=_one_of(document.get("stage"), "stage", STAGES),
+            mode=read_word(document.get("mode"), "mode", MODES),
+            stage=read_word(document.get("stage"), "stage", STAGES),
             stages=_stages_from_json(document.get("stages")),
             updated=read_time(document, "updated"),
             install=read_optional_text(document, "install"),

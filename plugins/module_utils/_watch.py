@@ -35,6 +35,7 @@ from ansible_collections.pxemanager.esxi.plugins.module_utils._status_file impor
     read_optional_time,
     read_text,
     read_time,
+    read_word,
 )
 from ansible_collections.pxemanager.esxi.plugins.module_utils._store import read_json
 
@@ -173,8 +174,8 @@ class HostView:
             raise SchemaError("'actions' are no counts")
         return cls(
             name=read_text(document, "host"),
-            mode=_one_of(document, "mode", MODES),  # type: ignore[arg-type]
-            stage=_one_of(document, "stage", STAGES),  # type: ignore[arg-type]
+            mode=read_word(document.get("mode"), "mode", MODES),
+            stage=read_word(document.get("stage"), "stage", STAGES),
             stages={stage: read_time(stages, stage) for stage in STAGES if stage in stages},
             updated=read_time(document, "updated"),
             install=read_optional_text(document, "install"),
@@ -187,13 +188,6 @@ class HostView:
             finished=read_optional_time(document, "finished"),
             actions=(counts[0], counts[1]),
         )
-
-
-def _one_of(document: t.Mapping[str, object], key: str, choices: t.Sequence[str]) -> str:
-    value = read_text(document, key)
-    if value not in choices:
-        raise SchemaError(f"{key!r} is {value!r}, not one of {', '.join(choices)}")
-    return value
 
 
 # -- how long a stage usually takes -------------------------------------------------------------------------------
